@@ -1,0 +1,63 @@
+"""Transformers that implement in-context reinforcement learning, in Flax.
+
+A companion to Liang and Lai, *Transformers Provably Implement In-Context
+Reinforcement Learning with Policy Improvement* (arXiv:2605.05755). Numbers of
+equations, theorems and figures in docstrings are the paper's.
+"""
+
+from icrl_flax.algorithm import Algorithm
+from icrl_flax.algorithms import discover
+from icrl_flax.algorithms.actor_critic import ActorCritic
+from icrl_flax.algorithms.sarsa import Sarsa
+from icrl_flax.alignment import Alignment, align
+from icrl_flax.block import LinearAttentionBlock, attention, initial_effective
+from icrl_flax.checkpoint import Checkpoint, load, save
+from icrl_flax.construction import construct, rescale
+from icrl_flax.lemma_c1 import Decomposition, bilinear_term, decompose
+from icrl_flax.mdp import RandomMDPs, TabularMDP
+from icrl_flax.prompt import Blocks, Effective, augment, build_prompt, embed, readout, split
+from icrl_flax.rollout import Window, rollout
+from icrl_flax.stream import Examples, life, lives
+from icrl_flax.training import Report, TrainingConfig, summarise, train, training
+from icrl_flax.verify import Verdict, verify
+
+__all__ = [
+    "ActorCritic",
+    "Algorithm",
+    "Alignment",
+    "Blocks",
+    "Checkpoint",
+    "Decomposition",
+    "Effective",
+    "Examples",
+    "LinearAttentionBlock",
+    "RandomMDPs",
+    "Report",
+    "Sarsa",
+    "TabularMDP",
+    "TrainingConfig",
+    "Verdict",
+    "Window",
+    "align",
+    "attention",
+    "augment",
+    "bilinear_term",
+    "build_prompt",
+    "construct",
+    "decompose",
+    "discover",
+    "embed",
+    "initial_effective",
+    "life",
+    "lives",
+    "load",
+    "readout",
+    "rescale",
+    "rollout",
+    "save",
+    "split",
+    "summarise",
+    "train",
+    "training",
+    "verify",
+]

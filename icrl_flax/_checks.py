@@ -1,0 +1,123 @@
+"""Argument checks: one clear `ValueError` naming the argument and the value.
+
+Every check passes silently on a traced value: inside `jax.jit`, `jax.vmap` and
+`jax.grad` there are no values to look at, so inputs are checked where a person
+can act on the message, before tracing.
+"""
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def _concrete(value: Any) -> np.ndarray | None:
+    """The value as NumPy, or None if it is being traced."""
+    return None if isinstance(value, jax.core.Tracer) else np.asarray(value)
+
+
+def positive_integer(name: str, value: Any) -> None:
+    """Refuse anything but an integer ≥ 1."""
+    if isinstance(value, jax.core.Tracer):
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+
+
+def _scalar(name: str, value: Any) -> float | None:
+    array = _concrete(value)
+    if array is None:
+        return None
+    if array.ndim != 0 or array.dtype.kind not in "iuf":
+        raise ValueError(f"{name} must be one real number, got {value!r}")
+    return float(array)
+
+
+def discount(name: str, value: Any) -> None:
+    """Refuse anything outside [0, 1)."""
+    x = _scalar(name, value)
+    if x is not None and not 0 <= x < 1:
+        raise ValueError(f"{name} must lie in [0, 1), got {x!r}")
+
+
+def probability(name: str, value: Any) -> None:
+    """Refuse anything outside [0, 1]."""
+    x = _scalar(name, value)
+    if x is not None and not 0 <= x <= 1:
+        raise ValueError(f"{name} must lie in [0, 1], got {x!r}")
+
+
+def positive(name: str, value: Any) -> None:
+    """Refuse anything but a finite number > 0."""
+    x = _scalar(name, value)
+    if x is not None and not (x > 0 and math.isfinite(x)):
+        raise ValueError(f"{name} must be positive and finite, got {x!r}")
+
+
+def non_negative(name: str, value: Any) -> None:
+    """Refuse anything but a finite number ≥ 0."""
+    x = _scalar(name, value)
+    if x is not None and not (x >= 0 and math.isfinite(x)):
+        raise ValueError(f"{name} must be finite and not negative, got {x!r}")
+
+
+def non_zero(name: str, value: Any) -> None:
+    """Refuse 0 and anything that is not finite."""
+    x = _scalar(name, value)
+    if x is not None and (x == 0 or not math.isfinite(x)):
+        raise ValueError(f"{name} must be finite and different from 0, got {x!r}")
+
+
+def shape(name: str, value: Any, expected: tuple[int | None, ...]) -> None:
+    """Refuse an array whose shape differs; `None` stands for any length ≥ 1."""
+    actual = np.shape(value)
+    fits = len(actual) == len(expected) and all(
+        size >= 1 and (want is None or size == want)
+        for size, want in zip(actual, expected, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("any" if want is None else str(want) for want in expected)
+        raise ValueError(f"{name} must have shape ({wanted}), got {actual}")
+
+
+def finite(name: str, value: Any) -> None:
+    """Refuse NaN and infinity, naming the first offending entry."""
+    array = _concrete(value)
+    if array is None:
+        return
+    wrong = np.argwhere(~np.isfinite(array))
+    if len(wrong):
+        where = tuple(int(i) for i in wrong[0])
+        raise ValueError(f"{name} must be finite, got {array[where]} at index {where}")
+
+
+def indices(name: str, value: Any, bound: int) -> None:
+    """Refuse integers outside [0, bound)."""
+    array = _concrete(value)
+    if array is None:
+        return
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{name} must hold integers, got dtype {array.dtype}")
+    wrong = array[(array < 0) | (array >= bound)]
+    if wrong.size:
+        raise ValueError(f"{name} must lie in [0, {bound}), got {int(wrong[0])}")
+
+
+def distribution(name: str, value: Any) -> None:
+    """Refuse a last axis that is not a probability vector (to 1e-5)."""
+    array = _concrete(value)
+    if array is None:
+        return
+    finite(name, array)
+    if (array < 0).any():
+        where = tuple(int(i) for i in np.argwhere(array < 0)[0])
+        raise ValueError(f"{name} must not be negative, got {array[where]} at index {where}")
+    total = array.astype(np.float64).sum(axis=-1)
+    wrong = np.abs(total - 1) > 1e-5
+    if wrong.any():
+        where = tuple(int(i) for i in np.argwhere(wrong)[0]) if total.ndim else ()
+        raise ValueError(
+            f"{name} must sum to 1 along its last axis, got a sum of {total[where]:.6g}"
+            + (f" at index {where}" if where else "")
+        )

@@ -1,0 +1,111 @@
+"""One linear self-attention block (eq. 1) as a Flax NNX module over full P and V."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from icrl_flax import _checks
+from icrl_flax._precision import full_precision
+from icrl_flax.prompt import Blocks, Effective, build_prompt, embed, readout, split
+
+
+@full_precision
+def attention(
+    P: Float[Array, "D D"], V: Float[Array, "D D"], H: Float[Array, "D n+1"]
+) -> Float[Array, "D n+1"]:
+    """H + (1/n) (V H)(Hᵀ P H), eq. (1): linear, one head, no mask.
+
+    The normaliser is the number n of transitions, though H has n+1 columns.
+    """
+    n = H.shape[1] - 1
+    return H + (V @ H) @ (H.T @ P @ H) / n
+
+
+def xavier_normal(
+    key, shape: tuple[int, int], gain: float, dtype: DTypeLike
+) -> Float[Array, "rows columns"]:
+    """Entries N(0, gain² · 2/(rows + columns)): the paper's start for both blocks."""
+    return gain * jax.nn.initializers.glorot_normal()(key, shape, dtype)
+
+
+def initial_effective(
+    rngs: nnx.Rngs, p: int, q: int, gain: float = 0.1, dtype: DTypeLike = jnp.float32
+) -> Effective:
+    """θ_eff before training (paper §4): both blocks Xavier-normal.
+
+    Args:
+        rngs: streams of randomness; `rngs.params()` is used twice.
+        p: height of a token.
+        q: number of parameters that the rule updates.
+        gain: Xavier gain.
+        dtype: floating-point type of the blocks.
+    """
+    return Effective(
+        P12=xavier_normal(rngs.params(), (p, q + 1), gain, dtype),
+        V21=xavier_normal(rngs.params(), (q, p), gain, dtype),
+    )
+
+
+class LinearAttentionBlock(nnx.Module):
+    """The transformer of the paper: full D×D matrices P and V, D = p + q + 1.
+
+    Starts as the paper's experiments do: P12 and V̄21 Xavier-normal, zero elsewhere.
+
+    Args:
+        p: height of a token.
+        q: number of parameters that the rule updates.
+        gain: Xavier gain of the two blocks that learn.
+        dtype: floating-point type of P and V.
+        rngs: streams of randomness; `params` is used.
+
+    Raises:
+        ValueError: if a size is not a positive integer or the gain is negative.
+    """
+
+    def __init__(
+        self,
+        p: int,
+        q: int,
+        *,
+        gain: float = 0.1,
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        _checks.positive_integer("p", p)
+        _checks.positive_integer("q", q)
+        _checks.non_negative("gain", gain)
+        self.p, self.q = p, q
+        P, V = embed(initial_effective(rngs, p, q, gain, dtype))
+        self.P = nnx.Param(P)
+        self.V = nnx.Param(V)
+
+    @classmethod
+    def from_matrices(
+        cls, P: Float[Array, "D D"], V: Float[Array, "D D"], p: int
+    ) -> "LinearAttentionBlock":
+        """A block with the given weights and tokens of height p."""
+        D = P.shape[0]
+        _checks.shape("P", P, (D, D))
+        _checks.shape("V", V, (D, D))
+        block = cls(p, D - p - 1, gain=0.0, dtype=P.dtype, rngs=nnx.Rngs(0))
+        block.P[...] = P
+        block.V[...] = V
+        return block
+
+    @property
+    def blocks(self) -> Blocks:
+        """P and V, split at row and column p."""
+        return split(self.P[...], self.V[...], self.p)
+
+    def __call__(self, H: Float[Array, "D n+1"]) -> Float[Array, "D n+1"]:
+        """Eq. (1): the whole output, one column per column of the prompt."""
+        _checks.shape("H", H, (self.p + self.q + 1, None))
+        return attention(self.P[...], self.V[...], H)
+
+    def update(self, tokens: Float[Array, "n p"], u: Float[Array, " q"]) -> Float[Array, " q"]:
+        """TF_θ: the parameters that the block reads out of the prompt for (tokens, u)."""
+        _checks.shape("tokens", tokens, (None, self.p))
+        _checks.shape("u", u, (self.q,))
+        return readout(self(build_prompt(tokens, u)), self.q)

@@ -1,0 +1,176 @@
+"""A trained block on disk: weights, losses, and all that is needed to repeat it."""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+from jaxtyping import Float
+
+from icrl_flax.algorithm import Algorithm
+from icrl_flax.algorithms import discover
+from icrl_flax.mdp import RandomMDPs
+from icrl_flax.training import Report, TrainingConfig
+
+WEIGHTS, CONFIG, LOSSES = "params.safetensors", "config.json", "loss.npy"
+_PACKAGES = ("icrl-flax", "jax", "jaxlib", "flax", "optax", "equinox", "numpy")
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint directory holds.
+
+    Attributes:
+        P: the block's D×D matrix P, float32.
+        V: the block's D×D matrix V, float32.
+        losses: one float32 per update.
+        algorithm: the rule that the block was trained on.
+        family: the distribution of MDPs that it was trained on.
+        training: how it was trained.
+        record: the whole of config.json, with the versions and the device.
+    """
+
+    P: Float[np.ndarray, "D D"]
+    V: Float[np.ndarray, "D D"]
+    losses: Float[np.ndarray, " updates"]
+    algorithm: Algorithm
+    family: RandomMDPs
+    training: TrainingConfig
+    record: dict[str, Any]
+
+
+def provenance() -> dict[str, Any]:
+    """Package versions, Python and device: what a result depends on beside its configuration."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    device = jax.devices()[0]
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "device": {"platform": device.platform, "kind": device.device_kind},
+    }
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it onto `path`.
+
+    A crash at any moment leaves the old file or the new one.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def new_directory(directory: Path) -> Path:
+    """Create an output directory, or accept an empty one.
+
+    Raises:
+        ValueError: if it exists and is not an empty directory, or cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        occupied = any(directory.iterdir())
+        if not occupied:
+            write_atomically(directory / ".writable", lambda _: None)
+            (directory / ".writable").unlink()
+    except OSError as error:
+        raise ValueError(f"out: cannot write to {directory}: {error.strerror}") from error
+    if occupied:
+        raise ValueError(f"out: {directory} exists and is not empty; nothing was changed")
+    return directory
+
+
+def save(
+    directory: Path,
+    report: Report,
+    algorithm: Algorithm,
+    family: RandomMDPs,
+    training: TrainingConfig,
+) -> None:
+    """Write params.safetensors, config.json and loss.npy, the weights last.
+
+    Args:
+        directory: where; must exist.
+        report: the block and its losses.
+        algorithm: the rule that it was trained on.
+        family: the distribution of MDPs.
+        training: how it was trained.
+
+    Raises:
+        OSError: if a file cannot be written; files that were there are kept.
+    """
+    record = {
+        "algorithm": {"name": algorithm.name(), **dataclasses.asdict(algorithm)},
+        "family": dataclasses.asdict(family),
+        "training": dataclasses.asdict(training),
+        "completed_mdps": report.mdps,
+        "generation_seconds": round(report.generation_seconds, 3),
+        "update_seconds": round(report.update_seconds, 3),
+        **provenance(),
+    }
+    weights = {"P": np.asarray(report.P, np.float32), "V": np.asarray(report.V, np.float32)}
+    losses = np.asarray(report.losses, np.float32)
+
+    def write_losses(path: Path) -> None:
+        with path.open("wb") as file:  # given a name, NumPy would append a suffix to it
+            np.save(file, losses)
+
+    write_atomically(
+        directory / CONFIG, lambda path: path.write_text(json.dumps(record, indent=2) + "\n")
+    )
+    write_atomically(directory / LOSSES, write_losses)
+    write_atomically(
+        directory / WEIGHTS, lambda path: safetensors.numpy.save_file(weights, str(path))
+    )
+
+
+def load(directory: Path) -> Checkpoint:
+    """Read what `save` wrote.
+
+    Raises:
+        ValueError: if a file is missing, truncated or foreign, or the weights do
+            not have the size that the configuration says.
+    """
+    try:
+        record = json.loads((directory / CONFIG).read_text())
+        fields = dict(record["algorithm"])
+        algorithm = discover()[fields.pop("name")](**fields)
+        family = RandomMDPs(**record["family"])
+        training = TrainingConfig(**record["training"])
+    except FileNotFoundError as error:
+        raise ValueError(f"{directory} is not a checkpoint: it has no {CONFIG}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{directory / CONFIG} is not a configuration: {error!r}") from error
+    try:
+        weights = safetensors.numpy.load_file(directory / WEIGHTS)
+        losses = np.load(directory / LOSSES, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise ValueError(f"{directory} is not a checkpoint: it lacks a file") from error
+    except (safetensors.SafetensorError, ValueError, EOFError) as error:
+        raise ValueError(f"{directory} holds a damaged file: {error}") from error
+    wanted = (algorithm.D, algorithm.D)
+    shapes = {name: tensor.shape for name, tensor in weights.items()}
+    if shapes != {"P": wanted, "V": wanted}:
+        raise ValueError(
+            f"{directory / WEIGHTS} must hold P and V of shape {wanted}, got {shapes}"
+        )
+    return Checkpoint(weights["P"], weights["V"], losses, algorithm, family, training, record)

@@ -1,0 +1,186 @@
+"""The command line: `python -m icrl_flax train sarsa --out DIR`, `… verify`.
+
+Options, defaults and help come from the dataclasses that configure a run, and
+the names of the algorithms from the files in `icrl_flax/algorithms/`.
+"""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import tyro
+from tqdm import tqdm
+
+from icrl_flax import checkpoint
+from icrl_flax.algorithm import Algorithm
+from icrl_flax.algorithms import discover
+from icrl_flax.alignment import align
+from icrl_flax.mdp import RandomMDPs
+from icrl_flax.prompt import split
+from icrl_flax.training import Report, TrainingConfig, summarise, training
+from icrl_flax.verify import verify
+
+USAGE_ERROR, INTERRUPTED = 2, 130
+
+
+class _Interrupt:
+    """Turns the first Ctrl-C into a flag, so that the run can stop between two chunks."""
+
+    def __enter__(self) -> "_Interrupt":
+        self.requested = False
+        self._previous = signal.signal(signal.SIGINT, self._request)
+        return self
+
+    def _request(self, *_) -> None:
+        self.requested = True
+        signal.signal(signal.SIGINT, self._previous)  # a second Ctrl-C stops at once
+
+    def __exit__(self, *_) -> None:
+        signal.signal(signal.SIGINT, self._previous)
+
+
+def _run_training(
+    out: Path, algorithm: Algorithm, family: RandomMDPs, config: TrainingConfig
+) -> int:
+    began = time.perf_counter()
+    out = checkpoint.new_directory(out)
+    reports = []
+    failure = None
+    bar = tqdm(total=config.updates, unit=" updates", unit_scale=True, mininterval=0.5)
+    with _Interrupt() as interrupt, bar, jax.enable_x64(config.dtype == "float64"):
+        try:
+            for report in training(algorithm, config, family):
+                reports.append(report)
+                bar.update(report.losses.size)
+                if report.losses.size:
+                    bar.set_postfix(loss=f"{report.losses.mean():.1e}", refresh=False)
+                if interrupt.requested:
+                    break
+        except FloatingPointError as error:
+            failure = error
+    final = summarise(reports)
+    checkpoint.save(out, final, algorithm, family, config)
+    if failure is not None:
+        raise ValueError(f"training stopped: {failure}; {out} holds the block before that chunk")
+    if interrupt.requested:
+        print(f"interrupted: {out} holds the block after {final.mdps} MDPs", file=sys.stderr)
+        return INTERRUPTED
+    alignment = align(
+        split(final.P, final.V, algorithm.p).effective, algorithm.optimum(final.P.dtype)
+    )
+    updates = final.losses.size
+    _print_summary(final, reports, algorithm)
+    print(f"wrote {out} after {time.perf_counter() - began:.1f} s")
+    return 0
+
+
+def _print_summary(final: Report, reports: Sequence[Report], algorithm: Algorithm) -> None:
+    trained = split(final.P, final.V, algorithm.p).effective
+    alignment = align(trained, algorithm.optimum(final.P.dtype))
+    tail = final.losses[-1000:]
+    lines = {
+        f"mean loss of the last {tail.size} updates": f"{tail.mean():.2e}",
+        "scale c": f"{alignment.c:+.4f}",
+        "cosine to the theory's weights": f"{alignment.cosine:.7f}",
+        "largest entry off the theory's pattern": f"{alignment.off_pattern:.1e}",
+    }
+    compiled = reports[2:]  # the start, and the first chunk with its compilation, left out
+    if compiled:
+        steady = summarise(compiled)
+        for label, seconds in (
+            ("generation", steady.generation_seconds),
+            ("optimisation", steady.update_seconds),
+        ):
+            lines[f"{label}, per update"] = f"{seconds / steady.losses.size * 1e6:.1f} µs"
+    first = reports[1]
+    lines["first 100 MDPs, with compilation"] = (
+        f"{first.generation_seconds + first.update_seconds:.1f} s"
+    )
+    for label, value in lines.items():
+        print(f"{label:<40} {value}")
+
+
+def _run_verify(names: tuple[str, ...], seed: int) -> int:
+    known = discover()
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"algorithms must be among {', '.join(known)}, got {unknown[0]!r}")
+    row = "{:<16} {:<8} {:>6} {:>15} {:>8}  {}"
+    print(row.format("algorithm", "dtype", "cases", "worst rel. error", "bound", "verdict"))
+    holds = True
+    for name in names or known:
+        for verdict in verify(known[name], seed=seed):
+            holds &= verdict.holds
+            print(
+                row.format(
+                    verdict.algorithm,
+                    verdict.dtype,
+                    verdict.cases,
+                    f"{verdict.worst:.2e}",
+                    f"{verdict.bound:.0e}",
+                    "holds" if verdict.holds else "FAILS",
+                ),
+                flush=True,
+            )
+    return 0 if holds else 1
+
+
+Job = Callable[[], int]
+
+
+def _train_command(kind: type[Algorithm]) -> Callable[..., Job]:
+    def command(
+        out: Path,
+        algorithm: Algorithm,
+        family: RandomMDPs,
+        training: TrainingConfig,
+    ) -> Job:
+        return lambda: _run_training(out, algorithm, family, training)
+
+    command.__annotations__ = {
+        "out": Annotated[Path, tyro.conf.arg(help="New or empty directory for the checkpoint.")],
+        "algorithm": Annotated[kind, tyro.conf.arg(name="")],
+        "family": Annotated[RandomMDPs, tyro.conf.arg(name="")],
+        "training": Annotated[TrainingConfig, tyro.conf.arg(name="")],
+        "return": Job,
+    }
+    command.__doc__ = f"Train a block on {kind.__doc__}"
+    return command
+
+
+def _verify_command(
+    algorithms: tyro.conf.Positional[tuple[str, ...]] = (),
+    seed: int = 0,
+) -> Job:
+    """Check the constructions on random sizes in float64 and float32.
+
+    Args:
+        algorithms: which ones; all if none is named.
+        seed: seed of the random sizes and values.
+    """
+    return lambda: _run_verify(algorithms, seed)
+
+
+def parser() -> tyro.extras.SubcommandApp:
+    """The whole command line, each command parsing to a job that main then runs."""
+    train = tyro.extras.SubcommandApp()
+    for name, kind in discover().items():
+        train.command(_train_command(kind), name=name)
+    app = tyro.extras.SubcommandApp()
+    app.command(train, name="train", help="Train a block as Algorithms 1 and 2 do.")
+    app.command(_verify_command, name="verify")
+    return app
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse and run; exit status 0, 1 (verify failed), 2 (bad input) or 130 (Ctrl-C)."""
+    try:
+        job = parser().cli(prog="icrl_flax", args=arguments)
+        return job()
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE_ERROR

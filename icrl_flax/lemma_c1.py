@@ -1,0 +1,56 @@
+"""Lemma C.1: the block's output depends on four blocks of θ only."""
+
+from typing import NamedTuple
+
+from jaxtyping import Array, Float
+
+from icrl_flax._precision import full_precision
+from icrl_flax.prompt import Blocks, Effective, augment
+
+
+@full_precision
+def bilinear_term(
+    effective: Effective, tokens: Float[Array, "n p"], u: Float[Array, " q"]
+) -> Float[Array, " q"]:
+    """V̄21 Σ̂ P12 w̃, without forming Σ̂ = (1/n) Σ x_i x_iᵀ.
+
+    Read from the right: P12 w̃ is a direction, its product with each token a
+    scalar (at the optimum, the TD error δ_i), and V̄21 turns the tokens' mean,
+    weighted by those scalars, into a change of the parameters.
+
+    Args:
+        effective: the blocks P12 and V̄21.
+        tokens: one row per transition, x_iᵀ.
+        u: the parameters before the update.
+    """
+    scalars = tokens @ (effective.P12 @ augment(u))
+    mean = scalars @ tokens / tokens.shape[0]
+    return effective.V21 @ mean
+
+
+class Decomposition(NamedTuple):
+    """The three terms of Lemma C.1; their sum is the block's output."""
+
+    parameters: Float[Array, " q"]
+    bilinear: Float[Array, " q"]
+    cubic: Float[Array, " q"]
+
+    @property
+    def total(self) -> Float[Array, " q"]:
+        return self.parameters + self.bilinear + self.cubic
+
+
+def decompose(blocks: Blocks, tokens: Float[Array, "n p"], u: Float[Array, " q"]) -> Decomposition:
+    """Lemma C.1: TF_θ(H) = u + V̄21 Σ̂ P12 w̃ + (1/n) V̄22 w̃ · (w̃ᵀ P22 w̃).
+
+    Args:
+        blocks: P and V, split at p.
+        tokens: one row per transition, x_iᵀ.
+        u: the parameters before the update.
+    """
+    w = augment(u)
+    return Decomposition(
+        parameters=u,
+        bilinear=bilinear_term(blocks.effective, tokens, u),
+        cubic=(blocks.V22_bar @ w) * (w @ blocks.P22 @ w) / tokens.shape[0],
+    )

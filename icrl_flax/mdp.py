@@ -1,0 +1,93 @@
+"""Tabular Markov decision processes and the paper's random family (paper §4)."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Key
+
+from icrl_flax import _checks
+
+
+class TabularMDP(eqx.Module):
+    """A finite Markov decision process: arrays only, so it can be vmapped.
+
+    Args:
+        transition: P(s′|s,a), indexed `[s, a, s′]`; every row sums to 1.
+        reward: r(s,a,s′), indexed `[s, a, s′]`; any finite unit.
+        initial: distribution of s₀, indexed `[s]`.
+        gamma: discount γ in [0, 1) per step.
+
+    Raises:
+        ValueError: on shapes that do not fit each other, entries that are not
+            finite, rows that are not distributions, or γ outside [0, 1).
+    """
+
+    transition: Float[Array, "S A S"] = eqx.field(converter=jnp.asarray)
+    reward: Float[Array, "S A S"] = eqx.field(converter=jnp.asarray)
+    initial: Float[Array, " S"] = eqx.field(converter=jnp.asarray)
+    gamma: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+
+    def __check_init__(self):
+        _checks.shape("transition", self.transition, (None, None, None))
+        n_states, n_actions, _ = self.transition.shape
+        _checks.shape("transition", self.transition, (n_states, n_actions, n_states))
+        _checks.distribution("transition", self.transition)
+        _checks.shape("reward", self.reward, (n_states, n_actions, n_states))
+        _checks.finite("reward", self.reward)
+        _checks.shape("initial", self.initial, (n_states,))
+        _checks.distribution("initial", self.initial)
+        _checks.discount("gamma", self.gamma)
+
+    @property
+    def n_states(self) -> int:
+        return self.transition.shape[-1]
+
+    @property
+    def n_actions(self) -> int:
+        return self.transition.shape[-2]
+
+
+def _flat_dirichlet(uniforms: Float[Array, "*batch k"]) -> Float[Array, "*batch k"]:
+    """Dirichlet(1, …, 1) along the last axis, from uniforms on [0, 1).
+
+    Normalised exponentials have the law of `jax.random.dirichlet` with unit
+    concentration, whose gamma sampler takes seconds to compile.
+    """
+    exponentials = -jnp.log1p(-uniforms)
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+class RandomMDPs(eqx.Module):
+    """The family that the paper trains and evaluates on (paper §4).
+
+    The initial distribution and every P(·|s,a) are Dirichlet(1, …, 1); rewards
+    are uniform on (−1, 1), one for each pair (a, s′), whatever s.
+
+    Args:
+        n_states: number of states S.
+        n_actions: number of actions A.
+        gamma: discount γ in [0, 1).
+    """
+
+    n_states: int = eqx.field(static=True, default=9)
+    n_actions: int = eqx.field(static=True, default=4)
+    gamma: float = 0.5
+
+    def __check_init__(self):
+        _checks.positive_integer("n_states", self.n_states)
+        _checks.positive_integer("n_actions", self.n_actions)
+        _checks.discount("gamma", self.gamma)
+
+    def sample(self, key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> TabularMDP:
+        """Draw one MDP of the family, its arrays in `dtype`."""
+        s, a = self.n_states, self.n_actions
+        # One draw for everything: XLA compiles each draw anew, half a second apiece.
+        uniforms = jax.random.uniform(key, (s + s * a * s + a * s,), dtype)
+        initial, transition, reward = jnp.split(uniforms, [s, s + s * a * s])
+        return TabularMDP(
+            transition=_flat_dirichlet(transition.reshape(s, a, s)),
+            reward=jnp.broadcast_to(2 * reward.reshape(a, s) - 1, (s, a, s)),
+            initial=_flat_dirichlet(initial),
+            gamma=jnp.asarray(self.gamma, dtype),
+        )

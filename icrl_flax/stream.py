@@ -1,0 +1,93 @@
+"""The training data of Algorithms 1 and 2, ahead of the optimiser.
+
+Because the next window's behaviour follows the *teacher's* parameters, nothing
+in the data depends on θ: MDPs, windows and targets can be generated for many
+MDPs at once, before the chain of small updates that consumes them.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, Key
+
+from icrl_flax._precision import full_precision
+from icrl_flax.algorithm import Algorithm
+from icrl_flax.mdp import RandomMDPs
+from icrl_flax.rollout import draw_index, rollout
+
+
+class Examples(eqx.Module):
+    """What the block sees and should answer: a batch over the leading axes.
+
+    Args:
+        tokens: x_i, one row per transition.
+        u: the parameters before the window's update.
+        target: the teacher's parameters after it.
+    """
+
+    tokens: Float[Array, "*batch n p"]
+    u: Float[Array, "*batch q"]
+    target: Float[Array, "*batch q"]
+
+
+def life(
+    key: Key[Array, ""],
+    algorithm: Algorithm,
+    family: RandomMDPs,
+    windows: int,
+    n: int,
+    dtype: DTypeLike = jnp.float32,
+) -> Examples:
+    """One MDP, from its birth through `windows` windows under the teacher.
+
+    Draws the MDP, its features, u and s₀; then, window after window: act,
+    write the prompt, let the teacher update u. No reset between windows.
+
+    Args:
+        key: randomness for this MDP.
+        algorithm: the rule to imitate.
+        family: the distribution of MDPs.
+        windows: windows per MDP.
+        n: transitions per window.
+        dtype: floating-point type of everything.
+
+    Returns:
+        Examples with one leading axis, the window.
+    """
+    mdp_key, feature_key, parameter_key, state_key, window_key = jax.random.split(key, 5)
+    mdp = family.sample(mdp_key, dtype)
+    features = algorithm.sample_features(feature_key, mdp.n_states, mdp.n_actions, dtype)
+    u = algorithm.sample_parameters(parameter_key, dtype)
+    state = draw_index(jax.random.uniform(state_key, dtype=dtype), mdp.initial)
+
+    def one_window(carry, key):
+        u, state = carry
+        window = rollout(key, mdp, algorithm.behaviour(features, u), state, n)
+        target = algorithm.teacher(features, u, window)
+        return (target, window.states[-1]), (u, window, target)
+
+    keys = jax.random.split(window_key, windows)
+    _, (u, history, target) = jax.lax.scan(one_window, (u, state), keys)
+    # Tokens are by far the largest array: written once, outside the scan.
+    tokens = jax.vmap(algorithm.tokens, in_axes=(None, 0, 0))(features, u, history)
+    return Examples(tokens, u, target)
+
+
+@full_precision
+def lives(
+    key: Key[Array, ""],
+    mdps: Int[Array, " m"],
+    algorithm: Algorithm,
+    family: RandomMDPs,
+    windows: int,
+    n: int,
+    dtype: DTypeLike = jnp.float32,
+) -> Examples:
+    """The lives of the numbered MDPs, in order: leading axes are MDP and window.
+
+    MDP number k gets the key `fold_in(key, k)`, so that the data does not depend
+    on how many MDPs are generated together.
+    """
+    keys = jax.vmap(lambda k: jax.random.fold_in(key, k))(mdps)
+    return jax.vmap(lambda key: life(key, algorithm, family, windows, n, dtype))(keys)

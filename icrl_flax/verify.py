@@ -1,0 +1,140 @@
+"""The constructions held against their teachers on random sizes and values."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from icrl_flax import _checks
+from icrl_flax._precision import full_precision
+from icrl_flax.algorithm import Algorithm, Features
+from icrl_flax.block import attention
+from icrl_flax.construction import construct
+from icrl_flax.prompt import build_prompt, readout
+from icrl_flax.rollout import Window
+
+
+class Case(eqx.Module):
+    """One random instance of a construction: everything but the sizes."""
+
+    features: Features
+    u: jax.Array
+    window: Window
+    c: jax.Array
+    free: tuple[jax.Array, jax.Array]
+
+
+def random_case(rng: np.random.Generator, algorithm: Algorithm, n: int, cases: int = 1) -> Case:
+    """Random instances in float64 NumPy, stacked along a leading axis.
+
+    Features and u are uniform on (−1, 1), rewards and the free entries standard
+    normal, γ uniform on (0, 1), |c| log-uniform between 1/10 and 10 with either
+    sign; states and actions are uniform, for the theorems hold on any sequence.
+
+    Args:
+        rng: randomness.
+        algorithm: the rule; its sizes are used.
+        n: transitions in the window.
+        cases: how many instances.
+    """
+    n_states, n_actions = int(rng.integers(1, 10)), int(rng.integers(1, 6))
+    shapes = jax.eval_shape(
+        lambda: algorithm.sample_features(jax.random.key(0), n_states, n_actions, jnp.float32)
+    )
+    gamma = rng.uniform(0, 1, (cases, 1))
+    size = (cases, algorithm.D, algorithm.D)
+    return Case(
+        features=jax.tree.map(lambda leaf: rng.uniform(-1, 1, (cases, *leaf.shape)), shapes),
+        u=rng.uniform(-1, 1, (cases, algorithm.q)),
+        window=Window(
+            states=rng.integers(0, n_states, (cases, n + 1)),
+            actions=rng.integers(0, n_actions, (cases, n + 1)),
+            rewards=rng.normal(size=(cases, n)),
+            discounts=np.broadcast_to(gamma, (cases, n)),
+        ),
+        c=rng.choice([-1, 1], cases) * 10 ** rng.uniform(-1, 1, cases),
+        free=(rng.normal(size=size), rng.normal(size=size)),
+    )
+
+
+@full_precision
+def relative_error(algorithm: Algorithm, case: Case, dtype: DTypeLike) -> jax.Array:
+    """max |block − teacher| / max |teacher| for one instance, both in `dtype`."""
+    case = jax.tree.map(
+        lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, case
+    )
+    P, V = construct(algorithm, case.c, case.free, dtype)
+    tokens = algorithm.tokens(case.features, case.u, case.window)
+    answer = readout(attention(P, V, build_prompt(tokens, case.u)), algorithm.q)
+    teacher = algorithm.teacher(case.features, case.u, case.window)
+    return jnp.abs(answer - teacher).max() / jnp.abs(teacher).max()
+
+
+class Verdict(NamedTuple):
+    """The worst relative error of one rule in one precision."""
+
+    algorithm: str
+    dtype: str
+    cases: int
+    worst: float
+    bound: float
+
+    @property
+    def holds(self) -> bool:
+        return self.worst <= self.bound
+
+
+BOUNDS = {"float64": 1e-12, "float32": 1e-5}
+"""Relative errors that rounding alone stays below at the sizes drawn here."""
+
+
+def verify(
+    algorithm: type[Algorithm],
+    sizes: int = 32,
+    cases_per_size: int = 32,
+    largest: int = 40,
+    longest: int = 64,
+    seed: int = 0,
+) -> Iterator[Verdict]:
+    """Check that the construction is the rule, for random sizes and values.
+
+    Args:
+        algorithm: the rule's class.
+        sizes: how many combinations of sizes to draw; each is compiled once.
+        cases_per_size: random instances for each.
+        largest: largest feature dimension.
+        longest: longest window.
+        seed: seed of all randomness.
+
+    Yields:
+        One verdict for float64 and one for float32, on the same instances.
+
+    Raises:
+        ValueError: if a count is not a positive integer.
+    """
+    counts = {
+        "sizes": sizes,
+        "cases_per_size": cases_per_size,
+        "largest": largest,
+        "longest": longest,
+    }
+    for name, count in counts.items():
+        _checks.positive_integer(name, count)
+    rng = np.random.default_rng(seed)
+    worst = dict.fromkeys(BOUNDS, 0.0)
+    with jax.enable_x64(True):
+        for _ in range(sizes):
+            member = algorithm.draw(rng, largest)
+            instances = random_case(rng, member, int(rng.integers(1, longest + 1)), cases_per_size)
+            for dtype in BOUNDS:
+                check = jax.jit(
+                    jax.vmap(lambda case, m=member, t=dtype: relative_error(m, case, jnp.dtype(t)))
+                )
+                # `max` of NumPy, unlike Python's, lets a NaN through to fail the bound.
+                worst[dtype] = float(np.max([worst[dtype], *np.asarray(check(instances))]))
+    for dtype, bound in BOUNDS.items():
+        yield Verdict(algorithm.name(), dtype, sizes * cases_per_size, worst[dtype], bound)
