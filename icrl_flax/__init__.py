@@ -13,8 +13,16 @@ from icrl_flax.alignment import Alignment, align
 from icrl_flax.block import LinearAttentionBlock, attention, initial_effective
 from icrl_flax.checkpoint import Checkpoint, load, save
 from icrl_flax.construction import construct, rescale
+from icrl_flax.evaluation import (
+    action_values,
+    expected_return,
+    expected_rewards,
+    optimal_action_values,
+    policy_value,
+)
 from icrl_flax.lemma_c1 import Decomposition, bilinear_term, decompose
 from icrl_flax.mdp import RandomMDPs, TabularMDP
+from icrl_flax.policy import explore, greedy, softmax
 from icrl_flax.prompt import Blocks, Effective, augment, build_prompt, embed, readout, split
 from icrl_flax.rollout import Window, rollout
 from icrl_flax.stream import Examples, life, lives
@@ -38,6 +46,7 @@ __all__ = [
     "TrainingConfig",
     "Verdict",
     "Window",
+    "action_values",
     "align",
     "attention",
     "augment",
@@ -47,14 +56,21 @@ __all__ = [
     "decompose",
     "discover",
     "embed",
+    "expected_return",
+    "expected_rewards",
+    "explore",
+    "greedy",
     "initial_effective",
     "life",
     "lives",
     "load",
+    "optimal_action_values",
+    "policy_value",
     "readout",
     "rescale",
     "rollout",
     "save",
+    "softmax",
     "split",
     "summarise",
     "train",

@@ -7,7 +7,7 @@ the names of the algorithms from the files in `icrl_flax/algorithms/`.
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -48,37 +48,39 @@ def _run_training(
 ) -> int:
     began = time.perf_counter()
     out = checkpoint.new_directory(out)
-    reports = []
-    failure = None
+    failure: FloatingPointError | None = None
+    first_chunk: Report | None = None
     bar = tqdm(total=config.updates, unit=" updates", unit_scale=True, mininterval=0.5)
-    with _Interrupt() as interrupt, bar, jax.enable_x64(config.dtype == "float64"):
+
+    def watched(interrupt: _Interrupt) -> Iterator[Report]:
+        nonlocal failure, first_chunk
         try:
             for report in training(algorithm, config, family):
-                reports.append(report)
+                yield report
                 bar.update(report.losses.size)
-                if report.losses.size:
+                if report.mdps and first_chunk is None:
+                    first_chunk = report
+                if report.mdps:
                     bar.set_postfix(loss=f"{report.losses.mean():.1e}", refresh=False)
                 if interrupt.requested:
-                    break
+                    return
         except FloatingPointError as error:
             failure = error
-    final = summarise(reports)
+
+    with _Interrupt() as interrupt, bar, jax.enable_x64(config.dtype == "float64"):
+        final = summarise(watched(interrupt))
     checkpoint.save(out, final, algorithm, family, config)
     if failure is not None:
-        raise ValueError(f"training stopped: {failure}; {out} holds the block before that chunk")
-    if interrupt.requested:
+        raise ValueError(f"training stopped: {failure}; {out} holds the block before it")
+    if final.mdps < config.mdps:
         print(f"interrupted: {out} holds the block after {final.mdps} MDPs", file=sys.stderr)
         return INTERRUPTED
-    alignment = align(
-        split(final.P, final.V, algorithm.p).effective, algorithm.optimum(final.P.dtype)
-    )
-    updates = final.losses.size
-    _print_summary(final, reports, algorithm)
+    _print_summary(final, first_chunk, algorithm)
     print(f"wrote {out} after {time.perf_counter() - began:.1f} s")
     return 0
 
 
-def _print_summary(final: Report, reports: Sequence[Report], algorithm: Algorithm) -> None:
+def _print_summary(final: Report, first_chunk: Report, algorithm: Algorithm) -> None:
     trained = split(final.P, final.V, algorithm.p).effective
     alignment = align(trained, algorithm.optimum(final.P.dtype))
     tail = final.losses[-1000:]
@@ -88,20 +90,16 @@ def _print_summary(final: Report, reports: Sequence[Report], algorithm: Algorith
         "cosine to the theory's weights": f"{alignment.cosine:.7f}",
         "largest entry off the theory's pattern": f"{alignment.off_pattern:.1e}",
     }
-    compiled = reports[2:]  # the start, and the first chunk with its compilation, left out
-    if compiled:
-        steady = summarise(compiled)
-        for label, seconds in (
-            ("generation", steady.generation_seconds),
-            ("optimisation", steady.update_seconds),
-        ):
-            lines[f"{label}, per update"] = f"{seconds / steady.losses.size * 1e6:.1f} µs"
-    first = reports[1]
-    lines["first 100 MDPs, with compilation"] = (
-        f"{first.generation_seconds + first.update_seconds:.1f} s"
-    )
+    # The first chunk holds the compilation, so it is counted apart.
+    updates = final.losses.size - first_chunk.losses.size
+    for label, name in (("generation", "generation_seconds"), ("optimisation", "update_seconds")):
+        first = getattr(first_chunk, name)
+        if updates:
+            each = (getattr(final, name) - first) / updates
+            lines[f"{label}, per update"] = f"{each * 1e6:.1f} µs"
+        lines[f"{label}, first {first_chunk.mdps} MDPs, compiling"] = f"{first:.1f} s"
     for label, value in lines.items():
-        print(f"{label:<40} {value}")
+        print(f"{label:<42} {value}")
 
 
 def _run_verify(names: tuple[str, ...], seed: int) -> int:

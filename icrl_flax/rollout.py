@@ -45,7 +45,7 @@ def draw_index(uniform: Float[Array, ""], probabilities: Float[Array, " k"]) -> 
     # Rounding may let a cumulative sum creep up across a zero entry, or end a
     # little below 1: mask the zeros and scale by the largest sum instead.
     cumulative = jnp.where(probabilities > 0, jnp.cumsum(probabilities), 0)
-    return jnp.argmax(uniform * cumulative.max() < cumulative)
+    return jax.lax.argmax(uniform * cumulative.max() < cumulative, 0, jnp.int32)
 
 
 def rollout(

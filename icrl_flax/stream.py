@@ -74,6 +74,7 @@ def life(
     return Examples(tokens, u, target)
 
 
+@eqx.filter_jit  # compiled once for each algorithm and size, however many runs follow
 @full_precision
 def lives(
     key: Key[Array, ""],

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from icrl_flax import _checks
 from icrl_flax._precision import full_precision
@@ -21,9 +21,9 @@ from icrl_flax.mdp import RandomMDPs
 from icrl_flax.prompt import embed
 from icrl_flax.stream import Examples, lives
 
-# MDPs generated together. The data does not depend on it; the tokens of 100 take
-# 30 MB, and more gain no speed.
-_CHUNK = 100
+# Windows generated together, in whole MDPs. The data does not depend on it; their
+# tokens take 30 MB, and more gain no speed.
+_CHUNK_WINDOWS = 5000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,7 +197,7 @@ def training(
     family: RandomMDPs | None = None,
     optimizer: optax.GradientTransformation | None = None,
 ) -> Iterator[Report]:
-    """Run Algorithm 1 (or 2), reporting after every 100 MDPs.
+    """Run Algorithm 1 (or 2), reporting after about every 5000 updates.
 
     Stop iterating to stop training: the last report holds a usable block.
 
@@ -219,22 +219,22 @@ def training(
     optimizer = config.optimizer() if optimizer is None else optimizer
     if config.dtype == "float64" and not jax.config.jax_enable_x64:
         raise ValueError("dtype 'float64' needs jax.config.update('jax_enable_x64', True)")
+    chunk = max(1, _CHUNK_WINDOWS // config.windows)
     theta_key, data_key = jax.random.split(jax.random.key(config.seed))
     start, predict, matrices = learner(algorithm, config)
     matrices = jax.jit(matrices)
 
-    @jax.jit
-    def generate(first: Int[Array, ""]) -> Examples:
-        chunk = lives(
+    def generate(first: int) -> Examples:
+        examples = lives(
             data_key,
-            first + jnp.arange(_CHUNK),
+            first + jnp.arange(chunk),
             algorithm,
             family,
             config.windows,
             config.window_length,
             jnp.dtype(config.dtype),
         )
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), chunk)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), examples)
 
     @jax.jit
     def learn(state: TrainingState, examples: Examples):
@@ -243,12 +243,12 @@ def training(
     theta = jax.jit(start)(theta_key)
     state = TrainingState(theta, optimizer.init(theta))
     yield Report(*matrices(theta), np.zeros(0, config.dtype), 0, 0.0, 0.0)
-    for first in range(0, config.mdps, _CHUNK):
+    for first in range(0, config.mdps, chunk):
         began = time.perf_counter()
         examples = jax.block_until_ready(generate(first))
         generated = time.perf_counter()
-        done = min(first + _CHUNK, config.mdps)
-        if done < first + _CHUNK:
+        done = min(first + chunk, config.mdps)
+        if done < first + chunk:
             last = (done - first) * config.windows
             examples = jax.tree.map(lambda x, last=last: x[:last], examples)
         state, losses = learn(state, examples)
@@ -273,20 +273,26 @@ def train(
     Returns:
         The trained block, with the losses and times of the whole run.
     """
-    return summarise(list(training(algorithm, config, family, optimizer)))
+    return summarise(training(algorithm, config, family, optimizer))
 
 
-def summarise(reports: Sequence[Report]) -> Report:
+def summarise(reports: Iterable[Report]) -> Report:
     """The last report, with the losses and times of all of them.
 
+    Args:
+        reports: in order, the start first, as `training` yields them.
+
     Raises:
-        ValueError: if there is no report.
+        ValueError: if there is none.
     """
-    if not reports:
+    last, losses, generation_seconds, update_seconds = None, [], 0.0, 0.0
+    for report in reports:
+        last = report
+        losses.append(report.losses)
+        generation_seconds += report.generation_seconds
+        update_seconds += report.update_seconds
+    if last is None:
         raise ValueError("reports must hold at least one report, got none")
-    return dataclasses.replace(
-        reports[-1],
-        losses=np.concatenate([report.losses for report in reports]),
-        generation_seconds=sum(report.generation_seconds for report in reports),
-        update_seconds=sum(report.update_seconds for report in reports),
+    return Report(
+        last.P, last.V, np.concatenate(losses), last.mdps, generation_seconds, update_seconds
     )

@@ -1,0 +1,243 @@
+"""tools/notebooks.py: what makes a notebook stale, and what a failure leaves behind.
+
+Each test runs on a copy of the script in a miniature repository, with a stand-in
+for the execution itself.
+"""
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPT = Path(__file__).parent.parent / "tools" / "notebooks.py"
+
+NOTEBOOK = """\
+---
+jupytext:
+  text_representation:
+    format_name: myst
+kernelspec:
+  display_name: Python 3
+  language: python
+  name: python3
+---
+
+# A chapter
+
+```{code-cell} ipython3
+1 + 1
+```
+"""
+
+PYPROJECT = """\
+[project]
+dependencies = ["jax>=0.10"]
+optional-dependencies.test = ["pytest>=8"]
+"""
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Return a miniature repository with one notebook."""
+    files = {
+        "icrl_flax/__init__.py": "ONE = 1\n",
+        "icrl_flax/algorithms/sarsa.py": "TWO = 2\n",
+        "notebooks/chapter.md": NOTEBOOK,
+        "pyproject.toml": PYPROJECT,
+        "requirements.txt": "# pins\njax==0.10.2\n",
+    }
+    for name, content in files.items():
+        write(tmp_path / name, content)
+    (tmp_path / "tools").mkdir()
+    shutil.copy(SCRIPT, tmp_path / "tools")
+    return tmp_path
+
+
+@pytest.fixture
+def tool(repository: Path) -> ModuleType:
+    """Return the script as a module that works on the miniature repository."""
+    script = repository / "tools" / "notebooks.py"
+    spec = importlib.util.spec_from_file_location("notebooks_tool", script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def source(repository: Path) -> Path:
+    """Return the notebook of the miniature repository."""
+    return repository / "notebooks" / "chapter.md"
+
+
+def write(path: Path, content: str) -> None:
+    """Write a file and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("notebooks/chapter.md", NOTEBOOK + "\nMore prose.\n"),
+        ("icrl_flax/__init__.py", "ONE = 1.0\n"),
+        ("icrl_flax/algorithms/sarsa.py", ""),
+        ("icrl_flax/algorithms/new.py", ""),
+        ("requirements.txt", "# pins\njax==0.10.3\n"),
+        ("requirements.txt", "# pins\njax==0.10.2\nflax==0.12.8\n"),
+        ("pyproject.toml", PYPROJECT.replace("0.10", "0.11")),
+        ("pyproject.toml", PYPROJECT.replace("pytest>=8", "pytest>=9")),
+    ],
+)
+def test_key_follows_content(
+    tool: ModuleType, repository: Path, source: Path, name: str, content: str
+) -> None:
+    """A change of anything that the outputs depend on makes the notebook stale."""
+    before = tool.freshness_key(source)
+    write(repository / name, content)
+    assert tool.freshness_key(source) != before
+
+
+def test_key_follows_file_names(tool: ModuleType, repository: Path, source: Path) -> None:
+    """Renaming a module, or moving text between modules, is a change as well."""
+    library = repository / "icrl_flax"
+    keys = {tool.freshness_key(source)}
+    (library / "algorithms/sarsa.py").rename(library / "algorithms/td.py")
+    keys.add(tool.freshness_key(source))
+    write(library / "__init__.py", "")
+    write(library / "algorithms/td.py", "ONE = 1\nTWO = 2\n")
+    keys.add(tool.freshness_key(source))
+    assert len(keys) == 3
+
+
+def test_key_follows_python(
+    tool: ModuleType, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version of Python makes the notebook stale."""
+    before = tool.freshness_key(source)
+    monkeypatch.setattr(tool.platform, "python_version", lambda: "3.99.0")
+    assert tool.freshness_key(source) != before
+
+
+def test_key_ignores_times_and_bystanders(
+    tool: ModuleType, repository: Path, source: Path
+) -> None:
+    """A fresh checkout, a comment or another chapter does not cost an execution."""
+    before = tool.freshness_key(source)
+    for path in repository.rglob("*"):
+        os.utime(path, (0, 0))
+    write(repository / "requirements.txt", "# reworded\n\njax==0.10.2\n")
+    write(repository / "pyproject.toml", PYPROJECT + "# reworded\n")
+    write(repository / "icrl_flax/__pycache__/sarsa.cpython-311.pyc", "")
+    write(repository / "notebooks/other.md", NOTEBOOK)
+    assert tool.freshness_key(source) == before
+
+
+class StandIn:
+    """A stand-in for the execution, which yields the text `output` or fails."""
+
+    def __init__(self, tool: ModuleType) -> None:
+        self.tool = tool
+        self.calls = 0
+        self.output: str | None = "2"
+
+    def __call__(self, source: Path, notebook: Path) -> bool:
+        """Do what `execute` does, without a kernel."""
+        self.calls += 1
+        if self.output is None:
+            return False
+        executed = self.tool.as_jupytext_reads(source)
+        executed.metadata["language_info"] = {"name": "python"}
+        (cell,) = self.tool.code_cells(executed)
+        cell.metadata["execution"] = {"shell.execute_reply": "some time"}
+        cell.outputs = [
+            self.tool.nbformat.v4.new_output("stream", name="stdout", text=self.output)
+        ]
+        notebook.parent.mkdir(parents=True, exist_ok=True)
+        self.tool.nbformat.write(executed, notebook)
+        return True
+
+
+@pytest.fixture
+def stand_in(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """Replace the execution by a stand-in."""
+    stand_in = StandIn(tool)
+    monkeypatch.setattr(tool, "execute", stand_in)
+    return stand_in
+
+
+def shown(repository: Path, tool: ModuleType, source: Path) -> str | None:
+    """Return what the book would show for a notebook, None if it would execute it."""
+    cache = tool.get_cache(repository / "_build" / ".jupyter_cache")
+    try:
+        _, notebook = cache.merge_match_into_notebook(tool.as_the_book_reads(source))
+    except KeyError:
+        return None
+    finally:
+        cache.db.dispose()
+    (cell,) = tool.code_cells(notebook)
+    return cell.outputs[0].text
+
+
+def test_executes_once_per_change(
+    tool: ModuleType, repository: Path, source: Path, stand_in: StandIn
+) -> None:
+    """The book shows the results of the current library, computed once."""
+    tool.main()
+    tool.main()
+    assert stand_in.calls == 1
+    assert shown(repository, tool, source) == "2"
+
+    write(repository / "icrl_flax/__init__.py", "ONE = 1.0\n")
+    stand_in.output = "2.0"
+    tool.main()
+    assert stand_in.calls == 2
+    assert shown(repository, tool, source) == "2.0"
+
+
+def test_restores_a_cleared_cache(
+    tool: ModuleType, repository: Path, source: Path, stand_in: StandIn
+) -> None:
+    """An unchanged notebook is not executed again for the sake of the cache."""
+    tool.main()
+    shutil.rmtree(repository / "_build" / ".jupyter_cache")
+    tool.main()
+    assert stand_in.calls == 1
+    assert shown(repository, tool, source) == "2"
+
+
+def test_failure_is_not_kept(
+    tool: ModuleType, repository: Path, source: Path, stand_in: StandIn
+) -> None:
+    """A notebook that fails with a new library loses the results of the old one."""
+    write(repository / "notebooks/another.md", NOTEBOOK.replace("1 + 1", "2 + 2"))
+    tool.main()
+    write(repository / "icrl_flax/__init__.py", "")
+    stand_in.output = None
+    for _ in range(2):
+        with pytest.raises(SystemExit, match=r"another\.md, notebooks/chapter\.md"):
+            tool.main()
+    assert stand_in.calls == 2 + 2 * 2
+    assert shown(repository, tool, source) is None
+    assert not list((repository / "_build" / "notebooks").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("# A page\n\nWithout front matter.\n", "no Jupytext MyST front matter"),
+        (NOTEBOOK.replace("name: python3", "name: julia"), "kernel python3"),
+    ],
+)
+def test_refuses_what_the_book_would_read_differently(
+    tool: ModuleType, source: Path, stand_in: StandIn, text: str, complaint: str
+) -> None:
+    """Unusable front matter is an error before anything is executed."""
+    write(source, text)
+    with pytest.raises(SystemExit, match=complaint):
+        tool.main()
+    assert stand_in.calls == 0

@@ -1,0 +1,236 @@
+"""Execute the book's notebooks, each at most once per change.
+
+Jupyter Book keeps executed notebooks in a jupyter-cache, which looks a notebook
+up by the text of its code cells alone: after an edit of the library it would go
+on showing the results of the older library.  This script decides by itself what
+is stale, executes that with nbmake, and puts the results into the same cache, so
+that the build of the book which follows finds everything there and executes
+nothing.
+
+A notebook is stale unless the key stored beside its executed copy equals
+`freshness_key` of its source as it is now.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import jupytext
+import nbformat
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
+from myst_nb.core.read import is_myst_markdown_notebook, read_myst_markdown_notebook
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).resolve().parent.parent
+CELL_TIMEOUT_SECONDS = 1800
+
+
+def freshness_key(source: Path) -> str:
+    """Hash everything that the outputs of the notebook `source` may depend on.
+
+    That is its own text, every file of the library, the pinned and the declared
+    dependencies, and the version of Python; modification times play no part, so
+    a fresh checkout of the same commit has the same keys.
+    """
+    digest = hashlib.sha256()
+    for name, content in _inputs(source):
+        # Hashing the content by itself keeps the border between two inputs:
+        # moving text from one file to the next must change the key.
+        digest.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _inputs(source: Path) -> Iterator[tuple[str, bytes]]:
+    yield "python", platform.python_version().encode()
+    yield source.name, source.read_bytes()
+
+    for path in sorted((ROOT / "icrl_flax").rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            yield path.relative_to(ROOT).as_posix(), path.read_bytes()
+
+    # Comments are left out: rewording one should not cost an hour of training.
+    pins = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in pins if line.strip() and not line.startswith("#")]
+    yield "requirements.txt", "\n".join(pins).encode()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    declared = [
+        project["project"].get(table) for table in ("dependencies", "optional-dependencies")
+    ]
+    yield "pyproject.toml", json.dumps(declared, sort_keys=True).encode()
+
+
+@dataclass(frozen=True)
+class Executed:
+    """Where the results of one notebook are kept."""
+
+    notebook: Path  # the executed copy
+    key: Path  # what it was executed from, and how long that took
+
+    @classmethod
+    def of(cls, source: Path) -> "Executed":
+        """Return the places that belong to the notebook `source`."""
+        folder = ROOT / "_build" / "notebooks"
+        return cls(folder / f"{source.stem}.ipynb", folder / f"{source.stem}.key.json")
+
+    def seconds(self, key: str) -> float | None:
+        """Return how long the execution under `key` took, None if there is none."""
+        try:
+            stored = json.loads(self.key.read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        fresh = stored["key"] == key and self.notebook.exists()
+        return stored["seconds"] if fresh else None
+
+
+class BookCache:
+    """The jupyter-cache in which Jupyter Book looks for executed notebooks."""
+
+    def __init__(self) -> None:
+        # The place where Jupyter Book looks unless _config.yml names another.
+        self._cache = get_cache(ROOT / "_build" / ".jupyter_cache")
+
+    def forget(self, notebook: NotebookNode) -> None:
+        """Drop what the book would show for `notebook`, if it would show anything."""
+        with suppress(KeyError):
+            record = self._cache.match_cache_notebook(notebook)
+            self._cache.remove_cache(record.pk)
+
+    def store(self, notebook: NotebookNode, executed: Executed, seconds: float) -> None:
+        """Make the book show the outputs of the executed copy for `notebook`."""
+        # The look-up compares all metadata of the cells, to which nbmake has added
+        # times: only the outputs are taken over into the notebook as it is read.
+        results = nbformat.read(executed.notebook, as_version=4)
+        for cell, result in zip(code_cells(notebook), code_cells(results), strict=True):
+            cell.outputs = result.outputs
+            cell.execution_count = result.execution_count
+        notebook.metadata.language_info = results.metadata.language_info
+        data = {"execution_seconds": seconds}
+        bundle = CacheBundleIn(notebook, str(executed.notebook), data=data)
+        # nbmake has judged the notebook; jupyter-cache's own check would refuse
+        # one with an empty or a skipped cell.
+        self._cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    """Return the code cells of a notebook."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def as_jupytext_reads(source: Path) -> NotebookNode:
+    """Read a notebook the way it is executed."""
+    return jupytext.read(source, fmt="md:myst")
+
+
+def as_the_book_reads(source: Path) -> NotebookNode:
+    """Read a notebook the way MyST-NB does, on which its cache look-up rests."""
+    return read_myst_markdown_notebook(source.read_text(encoding="utf-8"), path=source)
+
+
+def check_readable(source: Path) -> None:
+    """Stop with a message where Jupytext and the book would disagree silently."""
+    if not is_myst_markdown_notebook(source.read_text(encoding="utf-8")):
+        sys.exit(f"{_name(source)}: no Jupytext MyST front matter at its top")
+    notebook = as_the_book_reads(source)
+    if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
+        sys.exit(f"{_name(source)}: its front matter must name the kernel python3")
+    codes = [
+        [cell.source for cell in code_cells(reading)]
+        for reading in (notebook, as_jupytext_reads(source))
+    ]
+    if codes[0] != codes[1]:
+        sys.exit(f"{_name(source)}: MyST-NB and Jupytext see different code in it")
+
+
+def execute(source: Path, notebook: Path) -> bool:
+    """Execute `source` with nbmake; leave the result in `notebook` if it succeeds."""
+    # nbmake ignores files below a folder called _build, and runs a notebook in
+    # the folder where it lies: here one beside notebooks/, so that a relative
+    # path means the same as in the source.
+    with tempfile.TemporaryDirectory(prefix=".notebooks-", dir=ROOT) as folder:
+        copy = Path(folder) / notebook.name
+        jupytext.write(as_jupytext_reads(source), copy)
+        command = [sys.executable, "-m", "pytest", "-q", "--nbmake", "--overwrite"]
+        command += [f"--nbmake-timeout={CELL_TIMEOUT_SECONDS}", str(copy)]
+        # The settings in pyproject.toml are for the tests of the library.
+        command += ["-c", os.devnull, "--rootdir", folder, "--noconftest"]
+        command += ["-p", "no:cacheprovider"]
+        run = subprocess.run(command, cwd=ROOT, env=kernel_environment(), check=False)
+        if run.returncode == 0:
+            notebook.parent.mkdir(parents=True, exist_ok=True)
+            copy.replace(notebook)
+    return run.returncode == 0
+
+
+def kernel_environment() -> dict[str, str]:
+    """Return the environment without what a user may have set up for Jupyter."""
+    environment = dict(os.environ)
+    # A kernel called python3 that was installed elsewhere must not win over the
+    # one of this environment, nor may a start-up file change its state.
+    environment.pop("JUPYTER_PATH", None)
+    environment["JUPYTER_PREFER_ENV_PATH"] = "1"
+    environment["IPYTHONDIR"] = str(ROOT / "_build" / "ipython")
+    # With a back end set here the figures would not reach the notebook.
+    environment.pop("MPLBACKEND", None)
+    # A cell with !icrl-flax must find this environment's, activated or not.
+    scripts = str(Path(sys.executable).parent)
+    environment["PATH"] = scripts + os.pathsep + environment.get("PATH", "")
+    return environment
+
+
+def bring_up_to_date(source: Path, cache: BookCache) -> bool:
+    """Execute `source` if it is stale and hand its results to the book."""
+    executed = Executed.of(source)
+    key = freshness_key(source)
+    notebook = as_the_book_reads(source)  # now, lest it be edited meanwhile
+    seconds = executed.seconds(key)
+    if seconds is None:
+        # Forgetting first means that neither a failure nor an interruption can
+        # leave results of an older library behind.
+        executed.key.unlink(missing_ok=True)
+        executed.notebook.unlink(missing_ok=True)
+        cache.forget(notebook)
+        print(f"{_name(source)}: executing", flush=True)
+        start = time.monotonic()
+        succeeded = execute(source, executed.notebook)
+        seconds = time.monotonic() - start
+        if not succeeded:
+            print(f"{_name(source)}: FAILED after {seconds:.0f} s", flush=True)
+            return False
+        stored = json.dumps({"key": key, "seconds": seconds})
+        executed.key.write_text(stored, encoding="utf-8")
+        print(f"{_name(source)}: executed in {seconds:.0f} s", flush=True)
+    else:
+        print(f"{_name(source)}: unchanged", flush=True)
+    # Also when unchanged, since the book's cache may have been cleared.
+    cache.store(notebook, executed, seconds)
+    return True
+
+
+def _name(source: Path) -> str:
+    return source.relative_to(ROOT).as_posix()
+
+
+def main() -> None:
+    """Bring every notebook up to date; exit non-zero if one of them fails."""
+    sources = sorted((ROOT / "notebooks").glob("*.md"))
+    for source in sources:
+        check_readable(source)
+    cache = BookCache()
+    failed = [source for source in sources if not bring_up_to_date(source, cache)]
+    if failed:
+        sys.exit("failed: " + ", ".join(_name(source) for source in failed))
+
+
+if __name__ == "__main__":
+    main()
