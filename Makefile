@@ -12,7 +12,7 @@ COMPILE := uv pip compile --universal --python-version 3.11 --no-emit-index-url 
 .DEFAULT_GOAL := help
 # The book and the tests both execute notebooks into the same folder.
 .NOTPARALLEL:
-.PHONY: book test notebooks lint pins clean help
+.PHONY: book test notebooks lint picture pins clean help
 
 # --all, since Sphinx is silent about the warnings of pages that it does not read
 # again, and shows the old outputs of notebooks whose text has not changed.
@@ -38,6 +38,9 @@ $(INSTALLED): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
+
+picture: $(INSTALLED) ## train both algorithms and draw the README's picture
+	$(BIN)/python tools/picture.py
 
 pins: ## resolve pyproject.toml anew into requirements.txt
 	@$(need_python)

@@ -106,17 +106,16 @@ def weights_figure(aligned: Effective, optimum: Effective, title: str) -> Figure
     return figure
 
 
-def loss_figure(
-    losses: dict[str, Float[np.ndarray, " updates"]], title: str, bins: int = 250
-) -> Figure:
-    """Figure 4: training loss against update, median and 5–95 % band in each bin.
+def draw_losses(
+    losses: dict[str, Float[np.ndarray, " updates"]], axes: Axes, bins: int = 250
+) -> None:
+    """Training losses against update: median and 5–95 % band of each bin.
 
     Args:
         losses: one float per update, by the curve's name.
-        title: what was trained.
+        axes: where.
         bins: how many bins share the run.
     """
-    figure, axes = plt.subplots(figsize=(7, 3.8))
     styles = ("-", "--", ":", "-.")
     for index, (name, values) in enumerate(losses.items()):
         per_bin = max(1, len(values) // bins)
@@ -126,9 +125,21 @@ def loss_figure(
         colour = PALETTE[index % len(PALETTE)]
         axes.plot(middle, median, styles[index % len(styles)], color=colour, label=name)
         axes.fill_between(middle, low, high, color=colour, alpha=0.25, lw=0)
-    axes.set(yscale="log", xlabel="update", ylabel="loss ½‖TF − teacher‖²", title=title)
+    axes.set(yscale="log", xlabel="update", ylabel="loss ½‖TF − teacher‖²")
     axes.margins(x=0)
     if len(losses) > 1:
         axes.legend(frameon=False)
-    sns.despine(figure)
+    sns.despine(ax=axes)
+
+
+def loss_figure(losses: dict[str, Float[np.ndarray, " updates"]], title: str) -> Figure:
+    """Figure 4: training loss against update, on a logarithmic axis.
+
+    Args:
+        losses: one float per update, by the curve's name.
+        title: what was trained.
+    """
+    figure, axes = plt.subplots(figsize=(7, 3.8))
+    draw_losses(losses, axes)
+    axes.set_title(title)
     return figure

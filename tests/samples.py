@@ -26,17 +26,18 @@ def as_window(states, actions, rewards, gamma):
     )
 
 
+def sparse_rows(rng, *shape):
+    """Distributions with about half of their entries 0, the last one often among them."""
+    weights = rng.uniform(0.1, 1, shape) * (rng.uniform(size=shape) < 0.5)
+    weights[..., 0] += weights.sum(axis=-1) == 0
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
 def sparse_mdp(rng, n_states=4, n_actions=3, gamma=0.7, dtype=np.float64):
-    """Kernels with about half of their entries 0, the last one often among them."""
-
-    def rows(*shape):
-        weights = rng.uniform(0.1, 1, shape) * (rng.uniform(size=shape) < 0.5)
-        weights[..., 0] += weights.sum(axis=-1) == 0
-        return weights / weights.sum(axis=-1, keepdims=True)
-
+    """An MDP in which about half of all transitions are impossible."""
     return TabularMDP(
-        transition=rows(n_states, n_actions, n_states).astype(dtype),
+        transition=sparse_rows(rng, n_states, n_actions, n_states).astype(dtype),
         reward=rng.uniform(-1, 1, (n_states, n_actions, n_states)).astype(dtype),
-        initial=rows(n_states).astype(dtype),
+        initial=sparse_rows(rng, n_states).astype(dtype),
         gamma=np.asarray(gamma, dtype),
     )

@@ -59,7 +59,7 @@ def test_module_starts_with_two_blocks_of_two_full_matrices():
 
 @pytest.mark.parametrize("gain", [0.1, 1.0])
 def test_start_is_xavier_normal(gain):
-    p, q = 73, 36
+    p, q = 300, 200
     start = initial_effective(nnx.Rngs(3), p, q, gain, jnp.float64)
     for block in start:
         sigma = gain * np.sqrt(2 / sum(block.shape))

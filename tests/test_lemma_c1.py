@@ -18,8 +18,11 @@ def both(P, V, tokens, u):
 def instance(seed, n, p, q):
     rng = np.random.default_rng(seed)
     D = p + q + 1
-    return rng.normal(size=(D, D)), rng.normal(size=(D, D)), rng.normal(size=(n, p)), rng.normal(
-        size=q
+    return (
+        rng.normal(size=(D, D)),
+        rng.normal(size=(D, D)),
+        rng.normal(size=(n, p)),
+        rng.normal(size=q),
     )
 
 

@@ -35,9 +35,9 @@ def test_readout_is_the_end_of_the_last_column():
 def test_types_are_kept():
     tokens, u = jnp.ones((2, 3), jnp.float32), jnp.ones(2, jnp.float32)
     assert build_prompt(tokens, u).dtype == jnp.float32
-    assert {matrix.dtype for matrix in embed(Effective(jnp.ones((3, 3), jnp.float32), tokens))} == {
-        np.dtype("float32")
-    }
+    assert {
+        matrix.dtype for matrix in embed(Effective(jnp.ones((3, 3), jnp.float32), tokens))
+    } == {np.dtype("float32")}
 
 
 def test_split_cuts_where_the_paper_cuts():
@@ -57,7 +57,9 @@ def test_embed_fills_the_constrained_blocks_only(junk):
     p, q = 4, 2
     D = p + q + 1
     rng = np.random.default_rng(1)
-    effective = Effective(*map(jnp.asarray, (rng.normal(size=(p, q + 1)), rng.normal(size=(q, p)))))
+    effective = Effective(
+        *map(jnp.asarray, (rng.normal(size=(p, q + 1)), rng.normal(size=(q, p))))
+    )
     free = rng.normal(size=(2, D, D)) if junk else np.zeros((2, D, D))
     P, V = embed(effective, tuple(map(jnp.asarray, free)) if junk else None)
     expected_P, expected_V = free

@@ -1,0 +1,72 @@
+"""The paper's family of random MDPs (§4)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from icrl_flax import RandomMDPs, TabularMDP
+
+S, A, DRAWS = 5, 3, 400
+
+
+@pytest.fixture(scope="module")
+def mdps():
+    family = RandomMDPs(S, A, gamma=0.8)
+    keys = jax.random.split(jax.random.key(0), DRAWS)
+    return jax.jit(jax.vmap(lambda key: family.sample(key, jnp.float64)))(keys)
+
+
+def test_defaults_are_the_papers():
+    family = RandomMDPs()
+    assert (family.n_states, family.n_actions, family.gamma) == (9, 4, 0.5)
+
+
+def test_shapes_and_sums(mdps):
+    assert mdps.transition.shape == mdps.reward.shape == (DRAWS, S, A, S)
+    assert mdps.initial.shape == (DRAWS, S)
+    np.testing.assert_array_equal(mdps.gamma, np.full(DRAWS, 0.8))
+    for distribution in (mdps.transition, mdps.initial):
+        assert (distribution >= 0).all()
+        np.testing.assert_allclose(distribution.sum(axis=-1), 1, rtol=1e-14)
+
+
+def test_reward_depends_on_action_and_successor_only(mdps):
+    rewards = np.asarray(mdps.reward)
+    np.testing.assert_array_equal(rewards, np.broadcast_to(rewards[:, :1], rewards.shape))
+    assert len(np.unique(rewards)) == DRAWS * A * S
+
+
+def test_rewards_are_uniform(mdps):
+    rewards = np.ravel(mdps.reward[:, 0])
+    assert scipy.stats.kstest(rewards, scipy.stats.uniform(-1, 2).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("entry", range(S))
+def test_marginals_are_those_of_the_flat_dirichlet(mdps, entry):
+    beta = scipy.stats.beta(1, S - 1).cdf
+    for distribution in (mdps.transition, mdps.initial):
+        assert scipy.stats.kstest(np.ravel(distribution[..., entry]), beta).pvalue > 1e-3
+
+
+def test_parts_are_independent(mdps):
+    parts = [mdps.initial[:, 0], mdps.transition[:, 0, 0, 0], mdps.transition[:, 1, 0, 0]]
+    parts += [mdps.transition[:, 0, 1, 0], mdps.reward[:, 0, 0, 0], mdps.reward[:, 0, 1, 0]]
+    correlations = np.corrcoef(np.stack(parts)) - np.eye(len(parts))
+    assert np.abs(correlations).max() < 4 / np.sqrt(DRAWS)
+
+
+def test_type_and_seed():
+    family = RandomMDPs(3, 2)
+    first, again, other = (family.sample(jax.random.key(k), jnp.float32) for k in (0, 0, 1))
+    assert {leaf.dtype for leaf in jax.tree.leaves(first)} == {np.dtype("float32")}
+    assert all(map(np.array_equal, jax.tree.leaves(first), jax.tree.leaves(again)))
+    assert not np.array_equal(first.transition, other.transition)
+
+
+def test_integers_become_floating_point():
+    """A deterministic MDP is naturally written with 0s and 1s."""
+    mdp = TabularMDP(np.eye(2, dtype=int)[:, None], np.ones((2, 1, 2), int), np.array([1, 0]), 0)
+    assert all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(mdp))
+    assert (mdp.n_states, mdp.n_actions) == (2, 1)

@@ -1,0 +1,56 @@
+"""No product may be rounded to the tensor cores' ten bits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from icrl_flax import (
+    Effective,
+    Examples,
+    RandomMDPs,
+    Sarsa,
+    attention,
+    bilinear_term,
+    decompose,
+    lives,
+    split,
+)
+from icrl_flax.training import TrainingState, consume
+from icrl_flax.verify import random_case, relative_error
+
+
+def ones(*shape):
+    return jnp.ones(shape, jnp.float32)
+
+
+def one_case():
+    case = random_case(np.random.default_rng(0), Sarsa(d=1), 3)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), case)
+
+
+THETA, TOKENS, U = Effective(ones(3, 2), ones(1, 3)), ones(4, 3), ones(1)
+STATE = TrainingState(THETA, optax.sgd(0.1).init(THETA))
+BATCH = Examples(TOKENS[None], U[None], U[None])
+PRODUCTS = {
+    "attention": lambda: attention(ones(5, 5), ones(5, 5), ones(5, 4)),
+    "bilinear_term": lambda: bilinear_term(THETA, TOKENS, U),
+    "decompose": lambda: decompose(split(ones(5, 5), ones(5, 5), 3), TOKENS, U),
+    "lives": lambda: lives(jax.random.key(0), jnp.arange(2), Sarsa(d=1), RandomMDPs(2, 2), 2, 3),
+    "consume": lambda: consume(
+        STATE,
+        BATCH,
+        lambda theta, x, u: u + theta.V21 @ (x.T @ (x @ theta.P12 @ ones(2))),
+        optax.sgd(0.1),
+    ),
+    "relative_error": lambda: relative_error(Sarsa(d=1), one_case(), jnp.float32),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_products_keep_the_precision_of_their_factors(name):
+    program = str(jax.make_jaxpr(PRODUCTS[name])())
+    products = program.count("dot_general[")
+    assert products > 0
+    assert program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == products

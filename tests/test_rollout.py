@@ -1,0 +1,132 @@
+"""Windows: what is drawn, what is recorded."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+from samples import as_window, sparse_mdp, sparse_rows
+
+from icrl_flax import RandomMDPs, rollout
+from icrl_flax.rollout import draw_index
+
+roll = jax.jit(rollout, static_argnames="n")
+
+
+def p_value(counts, probabilities):
+    """Of χ² for counts (cells last), the cells of probability 0 left out."""
+    counts, probabilities = np.asarray(counts), np.asarray(probabilities)
+    assert (counts[probabilities == 0] == 0).all()
+    expected = counts.sum(axis=-1, keepdims=True) * probabilities
+    assert expected[expected > 0].min() > 5
+    cells = expected > 0
+    statistic = ((counts - expected)[cells] ** 2 / expected[cells]).sum()
+    freedom = cells.sum() - counts.any(axis=-1).sum()
+    return scipy.stats.chi2.sf(statistic, freedom)
+
+
+def test_frequencies_are_the_policys_and_the_kernels():
+    S, A = 3, 2
+    mdp = RandomMDPs(S, A).sample(jax.random.key(3), jnp.float64)
+    policy = np.array([[0.3, 0.7], [1.0, 0.0], [0.5, 0.5]])
+    window = roll(jax.random.key(4), mdp, jnp.asarray(policy), 0, n=20_000)
+    states, actions = np.asarray(window.states), np.asarray(window.actions)
+    taken, moved = np.zeros((S, A)), np.zeros((S, A, S))
+    np.add.at(taken, (states, actions), 1)
+    np.add.at(moved, (states[:-1], actions[:-1], states[1:]), 1)
+    assert p_value(taken, policy) > 1e-3
+    visited = policy > 0
+    assert p_value(moved[visited], np.asarray(mdp.transition)[visited]) > 1e-3
+
+
+def test_successive_draws_are_independent():
+    """A fair chain whose successors ignore the state: pairs and triples are uniform."""
+    mdp = sparse_mdp(np.random.default_rng(0), 2, 2)
+    mdp = type(mdp)(jnp.full((2, 2, 2), 0.5), mdp.reward, mdp.initial, mdp.gamma)
+    window = roll(jax.random.key(5), mdp, jnp.full((2, 2), 0.5), 0, n=20_000)
+    s, a = np.asarray(window.states), np.asarray(window.actions)
+    for bits in ((s[:-1], a[:-1], s[1:]), (s[:-1], s[1:], a[1:]), (a[:-1], a[1:], s[1:])):
+        counts = np.bincount(4 * bits[0] + 2 * bits[1] + bits[2], minlength=8)
+        assert p_value(counts, np.full(8, 1 / 8)) > 1e-3
+
+
+def test_last_action_follows_the_policy():
+    mdp = RandomMDPs(2, 3).sample(jax.random.key(0), jnp.float64)
+    policy = jnp.array([[0.2, 0.5, 0.3], [0.6, 0.0, 0.4]])
+    keys = jax.random.split(jax.random.key(1), 4000)
+    windows = jax.jit(jax.vmap(lambda key: rollout(key, mdp, policy, 1, 1)))(keys)
+    counts = np.zeros((2, 3))
+    np.add.at(counts, (windows.states[:, -1], windows.actions[:, -1]), 1)
+    assert p_value(counts, policy) > 1e-3
+    assert (windows.states[:, 0] == 1).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_only_possible_steps_are_taken(dtype):
+    rng = np.random.default_rng(1)
+    for seed in range(10):
+        mdp = sparse_mdp(rng, dtype=dtype)
+        policy = sparse_rows(rng, 4, 3).astype(dtype)
+        window = roll(jax.random.key(seed), mdp, jnp.asarray(policy), seed % 4, n=500)
+        states, actions = window.states, window.actions
+        assert (policy[states, actions] > 0).all()
+        assert (mdp.transition[states[:-1], actions[:-1], states[1:]] > 0).all()
+        assert window.rewards.dtype == window.discounts.dtype == dtype
+
+
+def test_rewards_and_discounts_are_recorded():
+    mdp = sparse_mdp(np.random.default_rng(2), gamma=0.7)
+    window = roll(jax.random.key(0), mdp, jnp.full((4, 3), 1 / 3), 2, n=50)
+    states, actions = np.asarray(window.states), np.asarray(window.actions)
+    assert states.shape == actions.shape == (51,)
+    assert states[0] == 2
+    for i in range(50):
+        assert window.rewards[i] == mdp.reward[states[i], actions[i], states[i + 1]]
+    np.testing.assert_array_equal(window.discounts, np.full(50, 0.7))
+
+
+def test_elapsed_discounts_count_from_the_start_of_the_window():
+    window = as_window(np.zeros(6, int), np.zeros(6, int), np.zeros(5), 0.7)
+    np.testing.assert_allclose(window.elapsed_discounts, 0.7 ** np.arange(5), rtol=1e-14)
+    window = as_window(np.zeros(3, int), np.zeros(3, int), np.zeros(2), 0.0)
+    np.testing.assert_array_equal(window.elapsed_discounts, [1, 0])
+
+
+def test_keys_matter_and_repeat():
+    mdp = RandomMDPs(4, 3).sample(jax.random.key(0), jnp.float64)
+    policy = jnp.full((4, 3), 1 / 3)
+    first, again, other = (
+        np.asarray(roll(jax.random.key(k), mdp, policy, 0, n=50).states) for k in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_draw_index_never_returns_an_impossible_one(dtype):
+    """Not even for the smallest and largest uniforms, after sums that miss 1."""
+    rng = np.random.default_rng(3)
+    weights = rng.uniform(size=(3000, 12)).astype(dtype)
+    weights *= rng.uniform(size=weights.shape) < 0.6
+    weights[:, -3:] = 0
+    weights[weights.sum(axis=1) == 0, 5] = 1
+    weights[:1000] /= weights[:1000].sum(axis=1, keepdims=True)
+    weights[:500, 0] = 0
+    weights[:500, 4] += 1e-3
+    one = np.nextafter(dtype(1), dtype(0))
+    for uniform in (dtype(0), dtype(0.5), one):
+        drawn = jax.vmap(draw_index, in_axes=(None, 0))(jnp.asarray(uniform), jnp.asarray(weights))
+        assert (np.take_along_axis(weights, np.asarray(drawn)[:, None], axis=1) > 0).all()
+        possible = weights > 0
+        if uniform == 0:
+            np.testing.assert_array_equal(drawn, possible.argmax(axis=1))
+        if uniform == one:
+            np.testing.assert_array_equal(drawn, 11 - possible[:, ::-1].argmax(axis=1))
+
+
+def test_draw_index_is_inverse_transform_sampling():
+    draw = jax.vmap(draw_index, in_axes=(0, None))
+    uniforms = jnp.array([0.0, 0.24, 0.25, 0.74, 0.75, 0.99])
+    np.testing.assert_array_equal(
+        draw(uniforms, jnp.array([0.25, 0.0, 0.5, 0.25])), [0, 0, 2, 2, 3, 3]
+    )

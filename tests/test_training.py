@@ -1,0 +1,252 @@
+"""Algorithms 1 and 2, update for update, against NumPy."""
+
+import dataclasses
+import itertools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import reference
+
+from icrl_flax import (
+    ActorCritic,
+    RandomMDPs,
+    Report,
+    Sarsa,
+    TrainingConfig,
+    lives,
+    split,
+    summarise,
+    train,
+    training,
+)
+
+RULES = {"sarsa": Sarsa(d=3), "actor-critic": ActorCritic(m=3, d=2)}
+FAMILY = RandomMDPs(3, 2, gamma=0.6)
+CONFIG = TrainingConfig(
+    seed=5,
+    mdps=10,
+    windows=10,
+    window_length=4,
+    learning_rate=1e-2,
+    decay=0.5,
+    decay_every=3,
+    gain=0.5,
+    dtype="float64",
+)
+
+
+@pytest.fixture(scope="session", params=RULES)
+def rule(request):
+    return RULES[request.param]
+
+
+@pytest.fixture(scope="session")
+def start_and_end(rule):
+    """The report of the start and that of the end of 100 updates."""
+    return list(training(rule, CONFIG, FAMILY))
+
+
+@pytest.fixture(scope="session")
+def full(rule):
+    """The same with all entries of P and V in training."""
+    config = dataclasses.replace(CONFIG, parameters="full")
+    return list(training(rule, config, FAMILY))
+
+
+@pytest.fixture(scope="session")
+def examples(rule):
+    """The data of the run: tokens, u and target of each update."""
+    _, key = jax.random.split(jax.random.key(CONFIG.seed))
+    numbers = jnp.arange(CONFIG.mdps)
+    data = lives(key, numbers, rule, FAMILY, CONFIG.windows, CONFIG.window_length, jnp.float64)
+    parts = (np.asarray(x).reshape(-1, *x.shape[2:]) for x in (data.tokens, data.u, data.target))
+    return list(zip(*parts, strict=True))
+
+
+def effective(report, p):
+    return np.array(report.P[:p, p:]), np.array(report.V[p + 1 :, :p])
+
+
+def assemble(P12, V21):
+    p, width = P12.shape
+    P, V = np.zeros((2, p + width, p + width))
+    P[:p, p:] = P12
+    V[p + 1 :, :p] = V21
+    return P, V
+
+
+def loss(P12, V21, tokens, u, target):
+    """½‖TF_θ(H) − teacher‖² through the whole block."""
+    error = reference.transformer(*assemble(P12, V21), tokens, u) - target
+    return 0.5 * sum(error**2)
+
+
+def test_hundred_updates_are_adams_on_the_papers_gradient(rule, start_and_end, examples):
+    """To 1e-6 only: Optax keeps the learning rate's schedule in float32."""
+    start, end = start_and_end
+    P12, V21 = effective(start, rule.p)
+    rates = CONFIG.learning_rate, CONFIG.decay, CONFIG.decay_every * CONFIG.windows
+    adam_P, adam_V = reference.Adam(*rates), reference.Adam(*rates)
+    rng = np.random.default_rng(0)
+    assert len(examples) == 100
+    for t, example in enumerate(examples):
+        assert end.losses[t] == pytest.approx(loss(P12, V21, *example), rel=1e-6)
+        gradient_P, gradient_V = reference.gradients(P12, V21, *example)
+        if t % 10 == 0:  # the closed form, by central differences through eq. (1)
+            for block, gradient in ((P12, gradient_P), (V21, gradient_V)):
+                i, j = rng.integers(block.shape)
+                h, kept = 1e-3, block[i, j]
+                block[i, j] = kept + h
+                above = loss(P12, V21, *example)
+                block[i, j] = kept - h
+                slope = (above - loss(P12, V21, *example)) / (2 * h)
+                block[i, j] = kept
+                assert gradient[i, j] == pytest.approx(slope, rel=1e-6, abs=1e-10)
+        P12, V21 = adam_P(P12, gradient_P), adam_V(V21, gradient_V)
+    P, V = assemble(P12, V21)
+    np.testing.assert_allclose(end.P, P, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(end.V, V, rtol=1e-6, atol=1e-9)
+    assert np.abs(end.P - start.P).max() > 0.1
+
+
+def test_all_entries_or_four_blocks_is_the_same(start_and_end, full):
+    for few, all_ in zip(start_and_end, full, strict=True):
+        np.testing.assert_allclose(all_.losses, few.losses, rtol=1e-9)
+        np.testing.assert_allclose(all_.P, few.P, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(all_.V, few.V, rtol=1e-9, atol=1e-12)
+
+
+def test_blocks_of_proposition_3_1_do_not_move(rule, full):
+    start, end = (split(report.P, report.V, rule.p) for report in full)
+    for name in ("P11", "P21", "P22", "V11", "V12", "V22"):
+        np.testing.assert_array_equal(getattr(end, name), getattr(start, name))
+    np.testing.assert_array_equal(end.V21[0], start.V21[0])
+    assert (end.P12 != start.P12).all()
+    assert (end.V21_bar != start.V21_bar).all()
+
+
+def test_same_seed_same_bits(rule, start_and_end):
+    again = train(rule, CONFIG, FAMILY)
+    for name in ("P", "V", "losses"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(start_and_end[-1], name))
+
+
+def test_seed_moves_start_and_data(rule, start_and_end):
+    start, end = training(rule, dataclasses.replace(CONFIG, seed=6, mdps=1), FAMILY)
+    assert not np.isin(end.losses, start_and_end[-1].losses).any()
+    assert not np.isin(start.P[start.P != 0], start_and_end[0].P).any()
+
+
+def test_defaults_are_the_papers():
+    config = TrainingConfig()
+    assert (config.mdps, config.windows, config.window_length) == (10_000, 50, 20)
+    assert (config.learning_rate, config.decay, config.decay_every) == (1e-3, 0.99, 10)
+    assert (config.gain, config.updates) == (0.1, 500_000)
+
+
+def test_learning_rate_is_a_staircase():
+    """A gradient that never changes makes Adam's steps equal to its learning rate."""
+    optimizer = TrainingConfig().optimizer()
+
+    def update(state, _):
+        step, state = optimizer.update(jnp.asarray(1e3), state)
+        return state, -step
+
+    _, steps = jax.lax.scan(update, optimizer.init(jnp.asarray(0.0)), length=1501)
+    for t, drops in ((0, 0), (499, 0), (500, 1), (999, 1), (1000, 2), (1499, 2), (1500, 3)):
+        assert float(steps[t]) == pytest.approx(1e-3 * 0.99**drops, rel=1e-6)
+
+
+# Long lives make several reports of few MDPs.
+LONG = TrainingConfig(mdps=7, windows=2500, window_length=2)
+SMALL, TINY = Sarsa(d=2), RandomMDPs(2, 2)
+
+
+@pytest.fixture(scope="session")
+def long_run():
+    return list(training(SMALL, LONG, TINY))
+
+
+def test_reports_follow_the_mdps(long_run):
+    assert len(long_run) > 2
+    assert long_run[0].losses.size == long_run[0].mdps == 0
+    assert long_run[-1].mdps == LONG.mdps
+    for before, after in itertools.pairwise(long_run):
+        assert after.losses.size == (after.mdps - before.mdps) * LONG.windows
+        assert (after.P != before.P).any()
+    # 7 is no multiple of the MDPs per report: the last one is shorter.
+    assert long_run[-1].losses.size < long_run[1].losses.size
+
+
+def test_single_precision_is_kept(long_run):
+    for report in long_run:
+        assert report.P.dtype == report.V.dtype == report.losses.dtype == np.float32
+
+
+def test_summary_joins_the_reports(long_run):
+    total = summarise(iter(long_run))
+    np.testing.assert_array_equal(total.losses, np.concatenate([r.losses for r in long_run]))
+    np.testing.assert_array_equal(total.P, long_run[-1].P)
+    np.testing.assert_array_equal(total.V, long_run[-1].V)
+    assert total.mdps == LONG.mdps
+    for name in ("generation_seconds", "update_seconds"):
+        assert getattr(total, name) == pytest.approx(sum(getattr(r, name) for r in long_run))
+
+
+def test_stopping_early_leaves_a_usable_report(long_run):
+    run = training(SMALL, LONG, TINY)
+    stopped = list(itertools.islice(run, 2))
+    run.close()
+    assert isinstance(stopped[-1], Report)
+    np.testing.assert_array_equal(stopped[-1].P, long_run[1].P)
+    np.testing.assert_array_equal(stopped[-1].losses, long_run[1].losses)
+
+
+def test_fewer_mdps_are_the_beginning_of_more(long_run):
+    """An odd number leaves half a chunk, whose updates must be the first ones of it."""
+    few = train(SMALL, dataclasses.replace(LONG, mdps=3), TINY)
+    losses = np.concatenate([report.losses for report in long_run])
+    np.testing.assert_allclose(few.losses, losses[: 3 * LONG.windows], rtol=1e-5)
+    assert few.losses.size == 3 * LONG.windows
+    assert few.mdps == 3
+
+
+def lost_at(update):
+    """SGD whose step at one update is NaN."""
+
+    def step(gradient, count, params=None):
+        bad = jnp.where(count == update, jnp.nan, -1e-3)
+        return jax.tree.map(lambda g: (bad * g).astype(g.dtype), gradient), count + 1
+
+    return optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), step)
+
+
+def test_loss_that_is_not_finite_names_its_update():
+    reports = []
+    with pytest.raises(FloatingPointError, match=r"nan at update 12346\b"):
+        for report in training(SMALL, LONG, TINY, lost_at(12_345)):
+            reports.append(report)
+    assert reports[-1].mdps == 4
+    assert np.isfinite(reports[-1].P).all()
+    assert np.isfinite(reports[-1].losses).all()
+
+
+def test_divergence_raises():
+    config = dataclasses.replace(LONG, mdps=1)
+    with pytest.raises(FloatingPointError, match=r"the loss is (inf|nan) at update \d+$") as error:
+        train(SMALL, config, TINY, optax.sgd(1e6))
+    assert 0 < int(re.search(r"\d+$", str(error.value))[0]) < 100
+
+
+def test_double_precision_needs_x64():
+    with jax.enable_x64(False), pytest.raises(ValueError, match=r"float64.*jax_enable_x64"):
+        next(training(SMALL, CONFIG, TINY))
+
+
+def test_nothing_to_summarise():
+    with pytest.raises(ValueError, match="reports"):
+        summarise([])
