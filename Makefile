@@ -12,7 +12,7 @@ COMPILE := uv pip compile --universal --python-version 3.11 --no-emit-index-url 
 .DEFAULT_GOAL := help
 # The book and the tests both execute notebooks into the same folder.
 .NOTPARALLEL:
-.PHONY: book test notebooks lint picture pins clean help
+.PHONY: book test notebooks lint format picture pins clean help
 
 # --all, since Sphinx is silent about the warnings of pages that it does not read
 # again, and shows the old outputs of notebooks whose text has not changed.
@@ -38,6 +38,10 @@ $(INSTALLED): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
+
+format: $(INSTALLED) ## format the library, the tests and the notebooks' cells
+	$(BIN)/ruff format icrl_flax tests tools
+	$(BIN)/jupytext --quiet --pipe '$(BIN)/ruff format --line-length 78 --stdin-filename cell.py -' notebooks/*.md
 
 picture: $(INSTALLED) ## train both algorithms and draw the README's picture
 	$(BIN)/python tools/picture.py

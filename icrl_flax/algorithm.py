@@ -15,7 +15,7 @@ subclass of `Algorithm`; the command line finds it there by itself.
 
 import abc
 import re
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 import numpy as np
@@ -92,5 +92,5 @@ class Algorithm(eqx.Module):
 
     @classmethod
     @abc.abstractmethod
-    def draw(cls, rng: np.random.Generator, largest: int) -> Self:
+    def draw(cls, rng: np.random.Generator, largest: int) -> "Algorithm":
         """A member with random sizes ≤ `largest` and random step sizes, for verification."""

@@ -1,7 +1,5 @@
 """Every wrong argument: a ValueError with its name and value, and silence under jit."""
 
-import re
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -172,17 +170,15 @@ WRONG = [
     ("call", "name", "value"), WRONG, ids=[f"{name}={value}" for _, name, value in WRONG]
 )
 def test_wrong_argument(call, name, value):
-    with pytest.raises(ValueError) as error:  # noqa: PT011: the message is looked at below
+    with pytest.raises(ValueError, match=rf"^(P and )?{name}\b") as error:
         call()
     message = str(error.value)
-    assert re.match(rf"(P and )?{name}\b", message), message
     assert value in message
     assert "\n" not in message
 
 
 RIGHT = [
-    lambda: RandomMDPs(n_states=np.int64(1), n_actions=1, gamma=0),
-    lambda: RandomMDPs(gamma=np.float32(0.5)),
+    lambda: RandomMDPs(n_states=1, n_actions=1, gamma=0),
     lambda: mdp(transition=np.full((3, 2, 3), 1 / 3, np.float32)),
     lambda: mdp(gamma=0.0),
     lambda: Sarsa(d=1, alpha=1e-9, epsilon=0),

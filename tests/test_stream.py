@@ -4,7 +4,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 import reference
 from samples import sparse_mdp
 
@@ -124,7 +123,7 @@ def test_sarsa_windows_from_their_tokens():
     examples = run(jax.random.key(1), rule, OneMDP(S, A, mdp=mdp), WINDOWS, N, dtype=jnp.float64)
     np.testing.assert_array_equal(examples.u[0], first)
     np.testing.assert_array_equal(examples.u[1:], examples.target[:-1])
-    gamma, last = float(mdp.gamma), None
+    gamma, last, paths = float(mdp.gamma), None, set()
     for tokens, u, target in windows_of(examples):
         rewards = tokens[:, -1]
         features = np.concatenate([tokens[:, :3], tokens[-1:, 3:6] / gamma])
@@ -135,6 +134,8 @@ def test_sarsa_windows_from_their_tokens():
         np.testing.assert_allclose(target, expected, rtol=1e-12)
         assert last is None or states[0] == last
         last = states[-1]
+        paths.add((*states, *actions))
+    assert len(paths) > WINDOWS // 2  # each window has randomness of its own
 
 
 def test_actor_critic_windows_from_their_tokens():
@@ -169,11 +170,16 @@ def test_actor_critic_windows_from_their_tokens():
         last = states[-1]
 
 
-@pytest.mark.parametrize("rule", [Sarsa(d=3), ActorCritic(m=3, d=2)], ids=["sarsa", "ac"])
-def test_mdps_do_not_depend_on_their_company(rule):
+def test_mdps_do_not_depend_on_their_company():
     def generate(numbers):
         return lives(
-            jax.random.key(0), jnp.asarray(numbers), rule, RandomMDPs(S, A), 4, N, jnp.float64
+            jax.random.key(0),
+            jnp.asarray(numbers),
+            Sarsa(d=3),
+            RandomMDPs(S, A),
+            4,
+            N,
+            jnp.float64,
         )
 
     together, some = generate([0, 1, 2, 3, 4]), generate([4, 2])
@@ -183,17 +189,37 @@ def test_mdps_do_not_depend_on_their_company(rule):
         assert len(np.unique(np.asarray(batch[:, 0]).reshape(5, -1)[:, 0])) == 5
 
 
-def test_each_life_is_drawn_afresh():
-    """MDP, features, parameters and first state, each from randomness of its own."""
+def half_of(key):
+    """32 bits of a key, exact in float64."""
+    return jax.random.key_data(key)[0].astype(jnp.float64)
+
+
+class TelltaleMDPs(RandomMDPs):
+    """Rewards that are the key they were drawn with."""
+
+    def sample(self, key, dtype=jnp.float32):
+        mdp = super().sample(key, dtype)
+        return eqx.tree_at(lambda mdp: mdp.reward, mdp, jnp.full_like(mdp.reward, half_of(key)))
+
+
+class TelltaleSarsa(Sarsa):
+    """Features and parameters that are the keys they were drawn with."""
+
+    def sample_features(self, key, n_states, n_actions, dtype):
+        return jnp.full((n_states, n_actions, self.d), half_of(key))
+
+    def sample_parameters(self, key, dtype):
+        return jnp.full(self.d, half_of(key))
+
+
+def test_everything_is_drawn_with_a_key_of_its_own():
     examples = lives(
-        jax.random.key(1), jnp.arange(300), Sarsa(d=3), RandomMDPs(S, A), 1, 1, jnp.float64
+        jax.random.key(1), jnp.arange(3), TelltaleSarsa(d=1), TelltaleMDPs(2, 2), 1, 1, jnp.float64
     )
-    tokens, u = examples.tokens[:, 0, 0], examples.u[:, 0]
-    draws = np.column_stack([tokens[:, :3], tokens[:, 6], u])
-    correlations = np.corrcoef(draws.T) - np.eye(7)
-    # φ(s, a) and w are tied by the greedy choice of a, so their block is left out.
-    correlations[:3, 4:] = correlations[4:, :3] = 0
-    assert np.abs(correlations).max() < 4 / np.sqrt(300)
+    # φ, r and w of each MDP: nine keys.
+    keys = [*np.ravel(examples.tokens[..., 0]), *np.ravel(examples.tokens[..., 2])]
+    keys += [*np.ravel(examples.u)]
+    assert len(set(keys)) == 9
 
 
 def test_single_precision():

@@ -1,6 +1,6 @@
 """Batch actor-critic (eqs. 3 and 13, Theorem 3.3)."""
 
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -126,7 +126,7 @@ class ActorCritic(Algorithm):
         return Effective(P12, V21)
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, largest: int) -> Self:
+    def draw(cls, rng: np.random.Generator, largest: int) -> "ActorCritic":
         m, d = (int(size) for size in rng.integers(1, largest + 1, 2))
         alpha, beta = (float(step) for step in rng.uniform(0.01, 2, 2))
         return cls(m=m, d=d, alpha=alpha, beta=beta)

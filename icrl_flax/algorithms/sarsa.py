@@ -1,7 +1,5 @@
 """Batch semi-gradient SARSA (eqs. 2 and 4, Theorem 3.1)."""
 
-from typing import Self
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -85,5 +83,5 @@ class Sarsa(Algorithm):
         return Effective(P12, V21)
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, largest: int) -> Self:
+    def draw(cls, rng: np.random.Generator, largest: int) -> "Sarsa":
         return cls(d=int(rng.integers(1, largest + 1)), alpha=float(rng.uniform(0.01, 2)))

@@ -1,0 +1,30 @@
+"""Batch Expected SARSA: an algorithm in one file, put into `icrl_flax/algorithms/`."""
+
+import jax.numpy as jnp
+
+from icrl_flax.algorithms.sarsa import Sarsa
+
+
+class ExpectedSarsa(Sarsa):
+    """SARSA whose target is the mean over the next action, not the recorded one."""
+
+    def tokens(self, features, u, window):
+        """x_i = [φ_i ; γ Σ_b π(b|s_{i+1}) φ(s_{i+1}, b) ; r_{i+1}]."""
+        pi = self.behaviour(features, u)
+        successors = jnp.einsum("sa,sad->sd", pi, features)[window.states[1:]]
+        return jnp.concatenate(
+            [
+                features[window.states[:-1], window.actions[:-1]],
+                window.discounts[:, None] * successors,
+                window.rewards[:, None],
+            ],
+            axis=1,
+        )
+
+    def teacher(self, features, u, window):
+        """δ_i = r_{i+1} + γ Σ_b π(b|s_{i+1}) q(s_{i+1}, b) − q(s_i, a_i)."""
+        q = features @ u
+        v = (self.behaviour(features, u) * q).sum(axis=-1)
+        s, a = window.states, window.actions
+        td_errors = window.rewards + window.discounts * v[s[1:]] - q[s[:-1], a[:-1]]
+        return u + self.alpha * jnp.mean(td_errors[:, None] * features[s[:-1], a[:-1]], axis=0)
