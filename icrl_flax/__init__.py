@@ -13,15 +13,19 @@ from icrl_flax.alignment import Alignment, align
 from icrl_flax.block import LinearAttentionBlock, attention, initial_effective
 from icrl_flax.checkpoint import Checkpoint, load, save
 from icrl_flax.construction import construct, rescale
+from icrl_flax.control import BlockLearner, EvaluationConfig, evaluate, oracle, uniform
 from icrl_flax.evaluation import (
     action_values,
     expected_return,
     expected_rewards,
+    monte_carlo_return,
     optimal_action_values,
     policy_value,
 )
+from icrl_flax.gymnasium_mdp import episode_returns, from_gymnasium
+from icrl_flax.interaction import Learner, World, draw_world, interact
 from icrl_flax.lemma_c1 import Decomposition, bilinear_term, decompose
-from icrl_flax.mdp import RandomMDPs, TabularMDP
+from icrl_flax.mdp import MDPFamily, RandomMDPs, TabularMDP
 from icrl_flax.policy import explore, greedy, softmax
 from icrl_flax.prompt import Blocks, Effective, augment, build_prompt, embed, readout, split
 from icrl_flax.rollout import Window, rollout
@@ -33,12 +37,16 @@ __all__ = [
     "ActorCritic",
     "Algorithm",
     "Alignment",
+    "BlockLearner",
     "Blocks",
     "Checkpoint",
     "Decomposition",
     "Effective",
+    "EvaluationConfig",
     "Examples",
+    "Learner",
     "LinearAttentionBlock",
+    "MDPFamily",
     "RandomMDPs",
     "Report",
     "Sarsa",
@@ -46,6 +54,7 @@ __all__ = [
     "TrainingConfig",
     "Verdict",
     "Window",
+    "World",
     "action_values",
     "align",
     "attention",
@@ -55,16 +64,23 @@ __all__ = [
     "construct",
     "decompose",
     "discover",
+    "draw_world",
     "embed",
+    "episode_returns",
+    "evaluate",
     "expected_return",
     "expected_rewards",
     "explore",
+    "from_gymnasium",
     "greedy",
     "initial_effective",
+    "interact",
     "life",
     "lives",
     "load",
+    "monte_carlo_return",
     "optimal_action_values",
+    "oracle",
     "policy_value",
     "readout",
     "rescale",
@@ -75,5 +91,6 @@ __all__ = [
     "summarise",
     "train",
     "training",
+    "uniform",
     "verify",
 ]

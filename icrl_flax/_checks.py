@@ -25,6 +25,12 @@ def positive_integer(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
 
 
+def seed(name: str, value: Any) -> None:
+    """Refuse anything but an integer ≥ 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+        raise ValueError(f"{name} must be an integer of at least 0, got {value!r}")
+
+
 def _scalar(name: str, value: Any) -> float | None:
     array = _concrete(value)
     if array is None:

@@ -22,6 +22,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
+from icrl_flax.policy import explore
 from icrl_flax.prompt import Effective
 from icrl_flax.rollout import Window
 
@@ -35,6 +36,9 @@ class Algorithm(eqx.Module):
     Subclasses are frozen dataclasses. Sizes are static fields, step sizes and ε
     ordinary ones, so that a sweep over step sizes can be vmapped.
     """
+
+    epsilon: eqx.AbstractVar[float]
+    """Probability in [0, 1] of a uniform action while it gathers experience."""
 
     @classmethod
     def name(cls) -> str:
@@ -67,8 +71,12 @@ class Algorithm(eqx.Module):
         """u before the first window of one MDP."""
 
     @abc.abstractmethod
+    def policy(self, features: Features, u: Float[Array, " q"]) -> Float[Array, "S A"]:
+        """The table π(a|s) that u stands for, without exploration."""
+
     def behaviour(self, features: Features, u: Float[Array, " q"]) -> Float[Array, "S A"]:
-        """The table π(a|s) that acts for the next window, exploration included."""
+        """The table π(a|s) that acts for the next window: `policy`, mixed with ε-uniform."""
+        return explore(self.policy(features, u), self.epsilon)
 
     @abc.abstractmethod
     def tokens(

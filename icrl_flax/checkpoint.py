@@ -90,13 +90,32 @@ def new_directory(directory: Path) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
         occupied = any(directory.iterdir())
         if not occupied:
-            write_atomically(directory / ".writable", lambda _: None)
-            (directory / ".writable").unlink()
+            _probe(directory)
     except OSError as error:
         raise ValueError(f"out: cannot write to {directory}: {error.strerror}") from error
     if occupied:
         raise ValueError(f"out: {directory} exists and is not empty; nothing was changed")
     return directory
+
+
+def new_file(path: Path) -> None:
+    """Refuse a path at which something exists, or beside which nothing can be written.
+
+    Raises:
+        ValueError: in either case.
+    """
+    if path.exists():
+        raise ValueError(f"out: {path} exists; nothing was changed")
+    try:
+        _probe(path.parent)
+    except OSError as error:
+        raise ValueError(f"out: cannot write to {path.parent}: {error.strerror}") from error
+
+
+def _probe(directory: Path) -> None:
+    """Write and remove a file, now rather than after minutes of work."""
+    write_atomically(directory / ".writable", lambda _: None)
+    (directory / ".writable").unlink()
 
 
 def save(

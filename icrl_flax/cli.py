@@ -4,6 +4,7 @@ Options, defaults and help come from the dataclasses that configure a run, and
 the names of the algorithms from the files in `icrl_flax/algorithms/`.
 """
 
+import csv
 import signal
 import sys
 import time
@@ -19,6 +20,7 @@ from icrl_flax import checkpoint
 from icrl_flax.algorithm import Algorithm
 from icrl_flax.algorithms import discover
 from icrl_flax.alignment import align
+from icrl_flax.control import CSV_COLUMNS, EvaluationConfig, evaluate, rows
 from icrl_flax.mdp import RandomMDPs
 from icrl_flax.prompt import split
 from icrl_flax.training import Report, TrainingConfig, summarise, training
@@ -127,6 +129,31 @@ def _run_verify(names: tuple[str, ...], seed: int) -> int:
     return 0 if holds else 1
 
 
+def _run_evaluation(directory: Path, out: Path | None, config: EvaluationConfig) -> int:
+    began = time.perf_counter()
+    trained = checkpoint.load(directory)
+    out = directory / "evaluation.csv" if out is None else out
+    checkpoint.new_file(out)
+    result = evaluate(trained.algorithm, trained.P, trained.V, config, trained.family)
+
+    def write(path: Path) -> None:
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(CSV_COLUMNS)
+            writer.writerows(rows(result))
+
+    checkpoint.write_atomically(out, write)
+    ends = {name: float(returns.exact[-1].mean()) for name, returns in result.returns.items()}
+    low, high = ends["uniform", "policy"], ends["oracle", "policy"]
+    row = "{:<12} {:<10} {:>12} {:>22}"
+    print(row.format("contender", "reading", "mean return", "uniform = 0, oracle = 1"))
+    for (contender, reading), end in ends.items():
+        scaled = (end - low) / (high - low) if high > low else float("nan")
+        print(row.format(contender, reading, f"{end:.4f}", f"{scaled:.3f}"))
+    print(f"wrote {out} after {time.perf_counter() - began:.1f} s")
+    return 0
+
+
 Job = Callable[[], int]
 
 
@@ -163,6 +190,21 @@ def _verify_command(
     return lambda: _run_verify(algorithms, seed)
 
 
+def _evaluate_command(
+    directory: tyro.conf.Positional[Path],
+    evaluation: Annotated[EvaluationConfig, tyro.conf.arg(name="")],
+    out: Path | None = None,
+) -> Job:
+    """Put a trained block in control of held-out MDPs, beside its teacher (Figure 3).
+
+    Args:
+        directory: a checkpoint that `train` wrote.
+        evaluation: the protocol.
+        out: new file for the table; evaluation.csv in the directory if not given.
+    """
+    return lambda: _run_evaluation(directory, out, evaluation)
+
+
 def parser() -> tyro.extras.SubcommandApp:
     """The whole command line, each command parsing to a job that main then runs."""
     train = tyro.extras.SubcommandApp()
@@ -170,6 +212,7 @@ def parser() -> tyro.extras.SubcommandApp:
         train.command(_train_command(kind), name=name)
     app = tyro.extras.SubcommandApp()
     app.command(train, name="train", help="Train a block as Algorithms 1 and 2 do.")
+    app.command(_evaluate_command, name="evaluate")
     app.command(_verify_command, name="verify")
     return app
 

@@ -6,7 +6,7 @@ new parameters: a block, or the textbook rule itself.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import equinox as eqx
@@ -21,20 +21,13 @@ from icrl_flax.algorithm import Algorithm, Features
 from icrl_flax.evaluation import expected_return, monte_carlo_return, optimal_action_values
 from icrl_flax.interaction import Learner, World, draw_world, interact
 from icrl_flax.lemma_c1 import decompose
-from icrl_flax.mdp import RandomMDPs, TabularMDP
+from icrl_flax.mdp import MDPFamily, RandomMDPs, TabularMDP
 from icrl_flax.policy import greedy
 from icrl_flax.prompt import split
 from icrl_flax.rollout import Window
 
 
-def teacher(algorithm: Algorithm) -> Learner:
-    """The textbook rule as a learner."""
-    return algorithm.teacher
-
-
-def block(
-    algorithm: Algorithm, P: Float[Array, "D D"], V: Float[Array, "D D"], layers: int = 1
-) -> Learner:
+class BlockLearner(eqx.Module):
     """A block as a learner: its answer to the prompt, by Lemma C.1.
 
     Args:
@@ -48,18 +41,27 @@ def block(
     Raises:
         ValueError: if P or V does not have the algorithm's size, or layers < 1.
     """
-    for name, matrix in (("P", P), ("V", V)):
-        _checks.shape(name, matrix, (algorithm.D, algorithm.D))
-    _checks.positive_integer("layers", layers)
-    blocks = split(jnp.asarray(P), jnp.asarray(V), algorithm.p)
 
-    def learn(features: Features, u: Float[Array, " q"], window: Window) -> Float[Array, " q"]:
-        tokens = algorithm.tokens(features, u, window)
-        for _ in range(layers):
+    algorithm: Algorithm
+    P: Float[Array, "D D"] = eqx.field(converter=jnp.asarray)
+    V: Float[Array, "D D"] = eqx.field(converter=jnp.asarray)
+    layers: int = eqx.field(static=True, default=1)
+
+    def __check_init__(self):
+        D = self.algorithm.D
+        for name in ("P", "V"):
+            _checks.shape(name, getattr(self, name), (D, D))
+            _checks.finite(name, getattr(self, name))
+        _checks.positive_integer("layers", self.layers)
+
+    def __call__(
+        self, features: Features, u: Float[Array, " q"], window: Window
+    ) -> Float[Array, " q"]:
+        blocks = split(self.P, self.V, self.algorithm.p)
+        tokens = self.algorithm.tokens(features, u, window)
+        for _ in range(self.layers):
             u = decompose(blocks, tokens, u).total
         return u
-
-    return learn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +102,7 @@ class EvaluationConfig:
 
 
 def held_out_worlds(
-    algorithm: Algorithm, config: EvaluationConfig, family: RandomMDPs | None = None
+    algorithm: Algorithm, config: EvaluationConfig, family: MDPFamily | None = None
 ) -> tuple[World, Key[Array, " held_out"]]:
     """Fresh MDPs with their features, first parameters and states, and a key for each.
 
@@ -113,6 +115,7 @@ def held_out_worlds(
     return worlds, jax.random.split(keys[1], config.held_out)
 
 
+@eqx.filter_jit
 @full_precision
 def run(
     keys: Key[Array, " worlds"],
@@ -151,15 +154,24 @@ READINGS: Mapping[str, Callable] = {
 
 
 class Returns(NamedTuple):
-    """Discounted returns from s₀ ~ the initial distribution; axes: point, world."""
+    """Discounted returns from s₀ ~ the initial distribution; axes: point, world.
 
-    exact: Float[Array, "points worlds"]
-    monte_carlo: Float[Array, "points worlds"]
+    Attributes:
+        exact: by solving the linear system.
+        monte_carlo: mean of the sampled trajectories, cut at their length.
+        variance: of one trajectory's return, estimated from the sample.
+    """
+
+    exact: Float[Array, "*points_worlds"]
+    monte_carlo: Float[Array, "*points_worlds"]
+    variance: Float[Array, "*points_worlds"]
 
 
+@eqx.filter_jit
+@full_precision
 def returns_of(
     key: Key[Array, ""],
-    mdp: TabularMDP,
+    mdps: TabularMDP,
     policies: Float[Array, "points worlds S A"],
     config: EvaluationConfig,
 ) -> Returns:
@@ -167,17 +179,21 @@ def returns_of(
 
     Args:
         key: randomness of the Monte Carlo estimates.
-        mdp: the MDPs, stacked.
+        mdps: the MDPs, stacked.
         policies: π(a|s) for each point and MDP.
         config: number and length of trajectories.
     """
 
-    def one(key, mdp, policy):
+    def one(key: Key[Array, ""], mdp: TabularMDP, policy: Float[Array, "S A"]) -> Returns:
         sampled = monte_carlo_return(key, mdp, policy, config.trajectories, config.length)
-        return Returns(expected_return(mdp, policy), sampled.mean())
+        return Returns(expected_return(mdp, policy), sampled.mean(), sampled.var(ddof=1))
 
-    keys = jax.random.split(key, policies.shape[:2])
-    return jax.vmap(jax.vmap(one), in_axes=(0, None, 0))(keys, mdp, policies)
+    def at_one_point(batch: tuple) -> Returns:
+        keys, tables = batch
+        return jax.vmap(one)(keys, mdps, tables)
+
+    # Point after point: all at once would hold gigabytes of random numbers.
+    return jax.lax.map(at_one_point, (jax.random.split(key, policies.shape[:2]), policies))
 
 
 class Evaluation(NamedTuple):
@@ -198,7 +214,7 @@ def evaluate(
     P: Float[Array, "D D"],
     V: Float[Array, "D D"],
     config: EvaluationConfig | None = None,
-    family: RandomMDPs | None = None,
+    family: MDPFamily | None = None,
 ) -> Evaluation:
     """Figure 3: block and teacher in closed loop on shared random numbers.
 
@@ -213,30 +229,41 @@ def evaluate(
         ValueError: if P or V does not have the algorithm's size.
     """
     config = EvaluationConfig() if config is None else config
-    learners = {"block": block(algorithm, P, V), "teacher": teacher(algorithm)}
+    learners = {"block": BlockLearner(algorithm, P, V), "teacher": algorithm.teacher}
     worlds, keys = held_out_worlds(algorithm, config, family)
-    returns_key = jax.random.fold_in(jax.random.key(config.seed), 0x5EED)
-
-    @jax.jit
-    @full_precision
-    def sample(policies: Float[Array, "points worlds S A"]) -> Returns:
-        return returns_of(returns_key, worlds.mdp, policies, config)
-
-    returns = {}
+    tables, names = [], []
     for name, learner in learners.items():
-        history = jax.jit(
-            lambda keys, worlds, learner=learner: run(
-                keys, worlds, algorithm, learner, config.steps, config.window_length
-            )
-        )(keys, worlds)
+        history = run(keys, worlds, algorithm, learner, config.steps, config.window_length)
         frozen = history[:, config.points].swapaxes(0, 1)
         for reading, table in READINGS.items():
-            per_world = jax.vmap(lambda f, u, t=table: t(algorithm, f, u))
-            policies = jax.vmap(per_world, in_axes=(None, 0))(worlds.features, frozen)
-            returns[name, reading] = sample(policies)
-    returns["oracle", "policy"] = sample(jax.vmap(oracle)(worlds.mdp)[None])
-    returns["uniform", "policy"] = sample(jax.vmap(uniform)(worlds.mdp)[None])
-    return Evaluation(config.points, jax.tree.map(np.asarray, returns))
+            tables.append(policies_of(algorithm, table, worlds.features, frozen))
+            names.append((name, reading))
+    for name, table in (("oracle", oracle), ("uniform", uniform)):
+        tables.append(jax.vmap(table)(worlds.mdp)[None])
+        names.append((name, "policy"))
+    # All in one call, so that it is compiled once.
+    key = jax.random.fold_in(jax.random.key(config.seed), 0x5EED)
+    returns = jax.tree.map(
+        np.asarray, returns_of(key, worlds.mdp, jnp.concatenate(tables), config)
+    )
+    ends = np.cumsum([len(table) for table in tables])[:-1]
+    parts = zip(*(np.split(leaf, ends) for leaf in returns), strict=True)
+    return Evaluation(
+        config.points,
+        {name: Returns(*part) for name, part in zip(names, parts, strict=True)},
+    )
+
+
+@eqx.filter_jit
+def policies_of(
+    algorithm: Algorithm,
+    reading: Callable[[Algorithm, Features, Array], Array],
+    features: Features,
+    u: Float[Array, "points worlds q"],
+) -> Float[Array, "points worlds S A"]:
+    """The table that each frozen iterate stands for, in one of the READINGS."""
+    per_world = jax.vmap(lambda features, u: reading(algorithm, features, u))
+    return jax.vmap(per_world, in_axes=(None, 0))(features, u)
 
 
 def oracle(mdp: TabularMDP) -> Float[Array, "S A"]:
@@ -247,3 +274,18 @@ def oracle(mdp: TabularMDP) -> Float[Array, "S A"]:
 def uniform(mdp: TabularMDP) -> Float[Array, "S A"]:
     """The policy that takes every action with the same probability."""
     return jnp.full((mdp.n_states, mdp.n_actions), 1 / mdp.n_actions, mdp.transition.dtype)
+
+
+CSV_COLUMNS = ("contender", "reading", "estimator", "step", "mdp", "return")
+
+
+def rows(evaluation: Evaluation) -> Iterator[tuple[str, str, str, int, int, float]]:
+    """The evaluation as a tidy table: one row per CSV_COLUMNS.
+
+    Oracle and uniform policy do not change with the step; theirs is 0.
+    """
+    for (contender, reading), returns in evaluation.returns.items():
+        for estimator in ("exact", "monte_carlo"):
+            for point, values in zip(evaluation.points, getattr(returns, estimator), strict=False):
+                for mdp, value in enumerate(values):
+                    yield contender, reading, estimator, int(point), mdp, float(value)

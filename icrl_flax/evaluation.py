@@ -2,10 +2,16 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from icrl_flax import _checks
 from icrl_flax.mdp import TabularMDP
+from icrl_flax.rollout import draw_index, rollout
+
+
+def _continuing(mdp: TabularMDP) -> Float[Array, "S A S"]:
+    """P(s′|s,a), less the probability of successors that end the episode."""
+    return mdp.transition if mdp.terminal is None else mdp.transition * ~mdp.terminal
 
 
 def expected_rewards(mdp: TabularMDP) -> Float[Array, "S A"]:
@@ -16,6 +22,8 @@ def expected_rewards(mdp: TabularMDP) -> Float[Array, "S A"]:
 def policy_value(mdp: TabularMDP, policy: Float[Array, "S A"]) -> Float[Array, " S"]:
     """v_π, the discounted return from each state, by solving (I − γP_π) v = r_π.
 
+    Nothing is earned after an episode has ended.
+
     Args:
         mdp: the environment.
         policy: π(a|s), indexed `[s, a]`.
@@ -25,7 +33,7 @@ def policy_value(mdp: TabularMDP, policy: Float[Array, "S A"]) -> Float[Array, "
     """
     _checks.shape("policy", policy, (mdp.n_states, mdp.n_actions))
     _checks.distribution("policy", policy)
-    transition = jnp.einsum("sa,sat->st", policy, mdp.transition)
+    transition = jnp.einsum("sa,sat->st", policy, _continuing(mdp))
     reward = jnp.einsum("sa,sa->s", policy, expected_rewards(mdp))
     return jnp.linalg.solve(
         jnp.eye(mdp.n_states, dtype=policy.dtype) - mdp.gamma * transition, reward
@@ -42,7 +50,7 @@ def expected_return(mdp: TabularMDP, policy: Float[Array, "S A"]) -> Float[Array
 
 def action_values(mdp: TabularMDP, value: Float[Array, " S"]) -> Float[Array, "S A"]:
     """q(s, a) = E[r + γ v(s′) | s, a]."""
-    return expected_rewards(mdp) + mdp.gamma * mdp.transition @ value
+    return expected_rewards(mdp) + mdp.gamma * _continuing(mdp) @ value
 
 
 def optimal_action_values(mdp: TabularMDP, tolerance: float = 1e-6) -> Float[Array, "S A"]:
@@ -71,3 +79,35 @@ def optimal_action_values(mdp: TabularMDP, tolerance: float = 1e-6) -> Float[Arr
     infinite = jnp.asarray(jnp.inf, start.dtype)
     value, _ = jax.lax.while_loop(change_is_large, sweep, (start, infinite))
     return action_values(mdp, value)
+
+
+def monte_carlo_return(
+    key: Key[Array, ""],
+    mdp: TabularMDP,
+    policy: Float[Array, "S A"],
+    trajectories: int,
+    length: int,
+) -> Float[Array, " trajectories"]:
+    """Discounted returns of sampled trajectories from s₀ ~ the initial distribution.
+
+    Args:
+        key: randomness.
+        mdp: the environment.
+        policy: π(a|s), indexed `[s, a]`.
+        trajectories: how many.
+        length: transitions of each; what comes later is left out.
+
+    Raises:
+        ValueError: if a count is not a positive integer or the policy is no policy.
+    """
+    _checks.positive_integer("trajectories", trajectories)
+
+    def one(key: Key[Array, ""]) -> Float[Array, ""]:
+        start_key, rollout_key = jax.random.split(key)
+        start = draw_index(jax.random.uniform(start_key, dtype=policy.dtype), mdp.initial)
+        window = rollout(rollout_key, mdp, policy, start, length)
+        # γ^i until the episode ends, 0 after: the next episode is another one.
+        weights = jnp.cumprod(jnp.roll(window.discounts, 1).at[0].set(1))
+        return weights @ window.rewards
+
+    return jax.vmap(one)(jax.random.split(key, trajectories))

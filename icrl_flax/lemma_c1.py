@@ -49,8 +49,12 @@ def decompose(blocks: Blocks, tokens: Float[Array, "n p"], u: Float[Array, " q"]
         u: the parameters before the update.
     """
     w = augment(u)
+    # Sums, not matrix products: XLA's CPU compiler (jaxlib 0.10.2) returns garbage for a
+    # vmapped product with a matrix that it knows to be constant zero, as these two often are.
+    direction = (blocks.V22_bar * w).sum(axis=1)
+    square = (blocks.P22 * w * w[:, None]).sum()
     return Decomposition(
         parameters=u,
         bilinear=bilinear_term(blocks.effective, tokens, u),
-        cubic=(blocks.V22_bar @ w) * (w @ blocks.P22 @ w) / tokens.shape[0],
+        cubic=direction * square / tokens.shape[0],
     )

@@ -1,10 +1,12 @@
 """Tabular Markov decision processes and the paper's random family (paper §4)."""
 
+from typing import Protocol
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from icrl_flax import _checks
 
@@ -17,6 +19,8 @@ class TabularMDP(eqx.Module):
         reward: r(s,a,s′), indexed `[s, a, s′]`; any finite unit.
         initial: distribution of s₀, indexed `[s]`.
         gamma: discount γ in [0, 1) per step.
+        terminal: states that end an episode, if there are any. Their value is 0;
+            a rollout that enters one goes on from the initial distribution.
 
     Raises:
         ValueError: on shapes that do not fit each other, entries that are not
@@ -27,6 +31,7 @@ class TabularMDP(eqx.Module):
     reward: Float[Array, "S A S"] = eqx.field(converter=jnp.asarray)
     initial: Float[Array, " S"] = eqx.field(converter=jnp.asarray)
     gamma: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    terminal: Bool[Array, " S"] | None = None
 
     def __check_init__(self):
         _checks.shape("transition", self.transition, (None, None, None))
@@ -38,6 +43,8 @@ class TabularMDP(eqx.Module):
         _checks.shape("initial", self.initial, (n_states,))
         _checks.distribution("initial", self.initial)
         _checks.discount("gamma", self.gamma)
+        if self.terminal is not None:
+            _checks.shape("terminal", self.terminal, (n_states,))
 
     @property
     def n_states(self) -> int:
@@ -56,6 +63,14 @@ def _flat_dirichlet(uniforms: Float[Array, "*batch k"]) -> Float[Array, "*batch 
     """
     exponentials = -jnp.log1p(-uniforms)
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+class MDPFamily(Protocol):
+    """A distribution of MDPs: anything that can draw one."""
+
+    def sample(self, key: Key[Array, ""], dtype: DTypeLike) -> TabularMDP:
+        """Draw one MDP, its arrays in `dtype`."""
+        ...
 
 
 class RandomMDPs(eqx.Module):

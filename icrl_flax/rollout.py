@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from icrl_flax import _checks
 from icrl_flax.mdp import TabularMDP
@@ -14,25 +14,33 @@ class Window(eqx.Module):
 
     The last action a_n is recorded, because SARSA's target needs it; it is not
     taken. The next window starts in `states[-1]` and draws its own first action.
+    Where transition i ended an episode, `states[i+1]` begins the next one.
 
     Args:
         states: s₀ … s_n.
         actions: a₀ … a_n.
         rewards: r₁ … r_n.
-        discounts: γ for each transition, the factor on the value of its successor.
+        gamma: the MDP's discount γ.
+        terminated: whether each transition ended an episode.
     """
 
     states: Int[Array, "n+1"]
     actions: Int[Array, "n+1"]
     rewards: Float[Array, " n"]
-    discounts: Float[Array, " n"]
+    gamma: Float[Array, ""]
+    terminated: Bool[Array, " n"]
+
+    @property
+    def discounts(self) -> Float[Array, " n"]:
+        """The factor on the value of each successor: γ, or 0 where an episode ended."""
+        return jnp.where(self.terminated, 0, self.gamma)
 
     @property
     def elapsed_discounts(self) -> Float[Array, " n"]:
-        """γ^i, i counted from the start of the window: the actor's weight in eq. (3)."""
-        return jnp.cumprod(
-            jnp.concatenate([jnp.ones_like(self.discounts[:1]), self.discounts[:-1]])
-        )
+        """γ^i of eq. (3), i counted from the start of the window or, later, of the episode."""
+        i = jnp.arange(self.rewards.shape[0])
+        begins = jnp.roll(self.terminated, 1).at[0].set(True)
+        return self.gamma ** (i - jax.lax.cummax(jnp.where(begins, i, 0)))
 
 
 def draw_index(uniform: Float[Array, ""], probabilities: Float[Array, " k"]) -> Int[Array, ""]:
@@ -72,18 +80,25 @@ def rollout(
     _checks.shape("policy", policy, (mdp.n_states, mdp.n_actions))
     _checks.distribution("policy", policy)
     _checks.indices("state", state, mdp.n_states)
-    uniforms = jax.random.uniform(key, (n + 1, 2), policy.dtype)
+    draws_per_step = 2 if mdp.terminal is None else 3
+    uniforms = jax.random.uniform(key, (n + 1, draws_per_step), policy.dtype)
 
     def step(state, uniform):
         action = draw_index(uniform[0], policy[state])
         successor = draw_index(uniform[1], mdp.transition[state, action])
-        return successor, (state, action)
+        if mdp.terminal is None:
+            return successor, (state, action, successor)
+        restart = draw_index(uniform[2], mdp.initial)
+        following = jnp.where(mdp.terminal[successor], restart, successor)
+        return following, (state, action, successor)
 
     # One step too many: the last one yields s_n and a_n, its successor is unused.
-    _, (states, actions) = jax.lax.scan(step, jnp.asarray(state, jnp.int32), uniforms)
+    _, (states, actions, successors) = jax.lax.scan(step, jnp.asarray(state, jnp.int32), uniforms)
+    successors = successors[:-1]
     return Window(
         states=states,
         actions=actions,
-        rewards=mdp.reward[states[:-1], actions[:-1], states[1:]],
-        discounts=jnp.broadcast_to(mdp.gamma, (n,)),
+        rewards=mdp.reward[states[:-1], actions[:-1], successors],
+        gamma=mdp.gamma,
+        terminated=(jnp.zeros(n, bool) if mdp.terminal is None else mdp.terminal[successors]),
     )

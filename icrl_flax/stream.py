@@ -13,8 +13,8 @@ from jaxtyping import Array, Float, Int, Key
 
 from icrl_flax._precision import full_precision
 from icrl_flax.algorithm import Algorithm
-from icrl_flax.mdp import RandomMDPs
-from icrl_flax.rollout import draw_index, rollout
+from icrl_flax.interaction import draw_world, interact
+from icrl_flax.mdp import MDPFamily
 
 
 class Examples(eqx.Module):
@@ -34,15 +34,12 @@ class Examples(eqx.Module):
 def life(
     key: Key[Array, ""],
     algorithm: Algorithm,
-    family: RandomMDPs,
+    family: MDPFamily,
     windows: int,
     n: int,
     dtype: DTypeLike = jnp.float32,
 ) -> Examples:
     """One MDP, from its birth through `windows` windows under the teacher.
-
-    Draws the MDP, its features, u and s₀; then, window after window: act,
-    write the prompt, let the teacher update u. No reset between windows.
 
     Args:
         key: randomness for this MDP.
@@ -55,22 +52,11 @@ def life(
     Returns:
         Examples with one leading axis, the window.
     """
-    mdp_key, feature_key, parameter_key, state_key, window_key = jax.random.split(key, 5)
-    mdp = family.sample(mdp_key, dtype)
-    features = algorithm.sample_features(feature_key, mdp.n_states, mdp.n_actions, dtype)
-    u = algorithm.sample_parameters(parameter_key, dtype)
-    state = draw_index(jax.random.uniform(state_key, dtype=dtype), mdp.initial)
-
-    def one_window(carry, key):
-        u, state = carry
-        window = rollout(key, mdp, algorithm.behaviour(features, u), state, n)
-        target = algorithm.teacher(features, u, window)
-        return (target, window.states[-1]), (u, window, target)
-
-    keys = jax.random.split(window_key, windows)
-    _, (u, history, target) = jax.lax.scan(one_window, (u, state), keys)
-    # Tokens are by far the largest array: written once, outside the scan.
-    tokens = jax.vmap(algorithm.tokens, in_axes=(None, 0, 0))(features, u, history)
+    world_key, window_key = jax.random.split(key)
+    world = draw_world(world_key, algorithm, family, dtype)
+    u, history, target = interact(window_key, world, algorithm, algorithm.teacher, windows, n)
+    # Tokens are by far the largest array: written once, outside the loop.
+    tokens = jax.vmap(algorithm.tokens, in_axes=(None, 0, 0))(world.features, u, history)
     return Examples(tokens, u, target)
 
 
@@ -80,7 +66,7 @@ def lives(
     key: Key[Array, ""],
     mdps: Int[Array, " m"],
     algorithm: Algorithm,
-    family: RandomMDPs,
+    family: MDPFamily,
     windows: int,
     n: int,
     dtype: DTypeLike = jnp.float32,

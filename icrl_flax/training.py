@@ -17,7 +17,7 @@ from icrl_flax._precision import full_precision
 from icrl_flax.algorithm import Algorithm
 from icrl_flax.block import LinearAttentionBlock, initial_effective
 from icrl_flax.lemma_c1 import bilinear_term
-from icrl_flax.mdp import RandomMDPs
+from icrl_flax.mdp import MDPFamily, RandomMDPs
 from icrl_flax.prompt import embed
 from icrl_flax.stream import Examples, lives
 
@@ -61,8 +61,7 @@ class TrainingConfig:
     dtype: Literal["float32", "float64"] = "float32"
 
     def __post_init__(self):
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"seed must be an integer of at least 0, got {self.seed!r}")
+        _checks.seed("seed", self.seed)
         for name in ("mdps", "windows", "window_length", "decay_every"):
             _checks.positive_integer(name, getattr(self, name))
         for name in ("learning_rate", "decay"):
@@ -194,7 +193,7 @@ class Report:
 def training(
     algorithm: Algorithm,
     config: TrainingConfig | None = None,
-    family: RandomMDPs | None = None,
+    family: MDPFamily | None = None,
     optimizer: optax.GradientTransformation | None = None,
 ) -> Iterator[Report]:
     """Run Algorithm 1 (or 2), reporting after about every 5000 updates.
@@ -265,7 +264,7 @@ def training(
 def train(
     algorithm: Algorithm,
     config: TrainingConfig | None = None,
-    family: RandomMDPs | None = None,
+    family: MDPFamily | None = None,
     optimizer: optax.GradientTransformation | None = None,
 ) -> Report:
     """Run Algorithm 1 (or 2) to its end; arguments and errors as for `training`.

@@ -45,7 +45,6 @@ def random_case(rng: np.random.Generator, algorithm: Algorithm, n: int, cases: i
     shapes = jax.eval_shape(
         lambda: algorithm.sample_features(jax.random.key(0), n_states, n_actions, jnp.float32)
     )
-    gamma = rng.uniform(0, 1, (cases, 1))
     size = (cases, algorithm.D, algorithm.D)
     return Case(
         features=jax.tree.map(lambda leaf: rng.uniform(-1, 1, (cases, *leaf.shape)), shapes),
@@ -54,7 +53,8 @@ def random_case(rng: np.random.Generator, algorithm: Algorithm, n: int, cases: i
             states=rng.integers(0, n_states, (cases, n + 1)),
             actions=rng.integers(0, n_actions, (cases, n + 1)),
             rewards=rng.normal(size=(cases, n)),
-            discounts=np.broadcast_to(gamma, (cases, n)),
+            gamma=rng.uniform(0, 1, cases),
+            terminated=rng.random((cases, n)) < 0.1,
         ),
         c=rng.choice([-1, 1], cases) * 10 ** rng.uniform(-1, 1, cases),
         free=(rng.normal(size=size), rng.normal(size=size)),

@@ -9,8 +9,9 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from icrl_flax import _checks, policy
+from icrl_flax import _checks
 from icrl_flax.algorithm import Algorithm
+from icrl_flax.policy import softmax
 from icrl_flax.prompt import Effective
 from icrl_flax.rollout import Window
 
@@ -24,7 +25,7 @@ class ActorCriticFeatures(NamedTuple):
 
 def score(preference_features: Float[Array, "S A m"], lam: Float[Array, " m"]):
     """g_λ(s, a) = φ_π(s, a) − Σ_b π_λ(b|s) φ_π(s, b) = ∇_λ log π_λ(a|s), as a table `[s, a]`."""
-    pi = policy.softmax(preference_features @ lam)
+    pi = softmax(preference_features @ lam)
     mean = jnp.einsum("sb,sbm->sm", pi, preference_features)
     return preference_features - mean[:, None, :]
 
@@ -76,10 +77,10 @@ class ActorCritic(Algorithm):
     def sample_parameters(self, key: Key[Array, ""], dtype: DTypeLike) -> Float[Array, " m+d"]:
         return jax.random.uniform(key, (self.q,), dtype, -1, 1)
 
-    def behaviour(
+    def policy(
         self, features: ActorCriticFeatures, u: Float[Array, " m+d"]
     ) -> Float[Array, "S A"]:
-        return policy.explore(policy.softmax(features.actor @ u[: self.m]), self.epsilon)
+        return softmax(features.actor @ u[: self.m])
 
     def tokens(
         self, features: ActorCriticFeatures, u: Float[Array, " m+d"], window: Window

@@ -7,8 +7,9 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from icrl_flax import _checks, policy
+from icrl_flax import _checks
 from icrl_flax.algorithm import Algorithm
+from icrl_flax.policy import greedy
 from icrl_flax.prompt import Effective
 from icrl_flax.rollout import Window
 
@@ -50,10 +51,10 @@ class Sarsa(Algorithm):
     def sample_parameters(self, key: Key[Array, ""], dtype: DTypeLike) -> Float[Array, " d"]:
         return jax.random.uniform(key, (self.d,), dtype, minval=-1, maxval=1)
 
-    def behaviour(
+    def policy(
         self, features: Float[Array, "S A d"], u: Float[Array, " d"]
     ) -> Float[Array, "S A"]:
-        return policy.explore(policy.greedy(features @ u), self.epsilon)
+        return greedy(features @ u)
 
     def tokens(
         self, features: Float[Array, "S A d"], u: Float[Array, " d"], window: Window
