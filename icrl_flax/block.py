@@ -13,8 +13,8 @@ from icrl_flax.prompt import Blocks, Effective, build_prompt, embed, readout, sp
 
 @full_precision
 def attention(
-    P: Float[Array, "D D"], V: Float[Array, "D D"], H: Float[Array, "D n+1"]
-) -> Float[Array, "D n+1"]:
+    P: Float[Array, "D D"], V: Float[Array, "D D"], H: Float[Array, "D columns"]
+) -> Float[Array, "D columns"]:
     """H + (1/n) (V H)(Hᵀ P H), eq. (1): linear, one head, no mask.
 
     The normaliser is the number n of transitions, though H has n+1 columns.
@@ -27,7 +27,7 @@ def xavier_normal(
     key, shape: tuple[int, int], gain: float, dtype: DTypeLike
 ) -> Float[Array, "rows columns"]:
     """Entries N(0, gain² · 2/(rows + columns)): the paper's start for both blocks."""
-    return gain * jax.nn.initializers.glorot_normal()(key, shape, dtype)
+    return gain * (2 / sum(shape)) ** 0.5 * jax.random.normal(key, shape, dtype)
 
 
 def initial_effective(
@@ -99,7 +99,7 @@ class LinearAttentionBlock(nnx.Module):
         """P and V, split at row and column p."""
         return split(self.P[...], self.V[...], self.p)
 
-    def __call__(self, H: Float[Array, "D n+1"]) -> Float[Array, "D n+1"]:
+    def __call__(self, H: Float[Array, "D columns"]) -> Float[Array, "D columns"]:
         """Eq. (1): the whole output, one column per column of the prompt."""
         _checks.shape("H", H, (self.p + self.q + 1, None))
         return attention(self.P[...], self.V[...], H)

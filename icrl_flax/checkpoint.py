@@ -154,7 +154,10 @@ def save(
             np.save(file, losses)
 
     write_atomically(
-        directory / CONFIG, lambda path: path.write_text(json.dumps(record, indent=2) + "\n")
+        directory / CONFIG,
+        lambda path: path.write_text(
+            json.dumps(record, indent=2, default=lambda scalar: scalar.item()) + "\n"
+        ),
     )
     write_atomically(directory / LOSSES, write_losses)
     write_atomically(
@@ -175,9 +178,9 @@ def load(directory: Path) -> Checkpoint:
         algorithm = discover()[fields.pop("name")](**fields)
         family = RandomMDPs(**record["family"])
         training = TrainingConfig(**record["training"])
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ValueError(f"{directory} is not a checkpoint: it has no {CONFIG}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{directory / CONFIG} is not a configuration: {error!r}") from error
     try:
         weights = safetensors.numpy.load_file(directory / WEIGHTS)
@@ -186,6 +189,8 @@ def load(directory: Path) -> Checkpoint:
         raise ValueError(f"{directory} is not a checkpoint: it lacks a file") from error
     except (safetensors.SafetensorError, ValueError, EOFError) as error:
         raise ValueError(f"{directory} holds a damaged file: {error}") from error
+    if not isinstance(losses, np.ndarray) or losses.ndim != 1:
+        raise ValueError(f"{directory / LOSSES} must hold one array with one axis")
     wanted = (algorithm.D, algorithm.D)
     shapes = {name: tensor.shape for name, tensor in weights.items()}
     if shapes != {"P": wanted, "V": wanted}:

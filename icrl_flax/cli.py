@@ -222,6 +222,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         job = parser().cli(prog="icrl_flax", args=arguments)
         return job()
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR

@@ -40,6 +40,7 @@ class Decomposition(NamedTuple):
         return self.parameters + self.bilinear + self.cubic
 
 
+@full_precision
 def decompose(blocks: Blocks, tokens: Float[Array, "n p"], u: Float[Array, " q"]) -> Decomposition:
     """Lemma C.1: TF_θ(H) = u + V̄21 Σ̂ P12 w̃ + (1/n) V̄22 w̃ · (w̃ᵀ P22 w̃).
 

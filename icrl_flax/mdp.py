@@ -11,6 +11,12 @@ from jaxtyping import Array, Bool, Float, Key
 from icrl_flax import _checks
 
 
+def _floating(value) -> Array:
+    """As a JAX array, integers in the default floating-point type."""
+    array = jnp.asarray(value)
+    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+
+
 class TabularMDP(eqx.Module):
     """A finite Markov decision process: arrays only, so it can be vmapped.
 
@@ -27,10 +33,10 @@ class TabularMDP(eqx.Module):
             finite, rows that are not distributions, or γ outside [0, 1).
     """
 
-    transition: Float[Array, "S A S"] = eqx.field(converter=jnp.asarray)
-    reward: Float[Array, "S A S"] = eqx.field(converter=jnp.asarray)
-    initial: Float[Array, " S"] = eqx.field(converter=jnp.asarray)
-    gamma: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    transition: Float[Array, "S A S"] = eqx.field(converter=_floating)
+    reward: Float[Array, "S A S"] = eqx.field(converter=_floating)
+    initial: Float[Array, " S"] = eqx.field(converter=_floating)
+    gamma: Float[Array, ""] = eqx.field(converter=_floating)
     terminal: Bool[Array, " S"] | None = None
 
     def __check_init__(self):

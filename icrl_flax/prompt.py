@@ -34,7 +34,7 @@ def build_prompt(tokens: Float[Array, "n p"], u: Float[Array, " q"]) -> Float[Ar
     return jnp.concatenate([context, column[:, None]], axis=1)
 
 
-def readout(H: Float[Array, "D n+1"], q: int) -> Float[Array, " q"]:
+def readout(H: Float[Array, "D columns"], q: int) -> Float[Array, " q"]:
     """The block's answer: the last q entries of the last column."""
     return H[-q:, -1]
 

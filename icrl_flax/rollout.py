@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from icrl_flax import _checks
@@ -24,11 +25,11 @@ class Window(eqx.Module):
         terminated: whether each transition ended an episode.
     """
 
-    states: Int[Array, "n+1"]
-    actions: Int[Array, "n+1"]
-    rewards: Float[Array, " n"]
-    gamma: Float[Array, ""]
-    terminated: Bool[Array, " n"]
+    states: Int[Array | np.ndarray, "*batch times"]
+    actions: Int[Array | np.ndarray, "*batch times"]
+    rewards: Float[Array | np.ndarray, "*batch n"]
+    gamma: Float[Array | np.ndarray, "*batch"]
+    terminated: Bool[Array | np.ndarray, "*batch n"]
 
     @property
     def discounts(self) -> Float[Array, " n"]:

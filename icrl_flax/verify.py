@@ -22,10 +22,10 @@ class Case(eqx.Module):
     """One random instance of a construction: everything but the sizes."""
 
     features: Features
-    u: jax.Array
+    u: jax.Array | np.ndarray
     window: Window
-    c: jax.Array
-    free: tuple[jax.Array, jax.Array]
+    c: jax.Array | np.ndarray
+    free: tuple[jax.Array | np.ndarray, jax.Array | np.ndarray]
 
 
 def random_case(rng: np.random.Generator, algorithm: Algorithm, n: int, cases: int = 1) -> Case:

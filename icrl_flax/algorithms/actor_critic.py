@@ -74,16 +74,14 @@ class ActorCritic(Algorithm):
             jax.random.uniform(critic_key, (n_states, self.d), dtype, -1, 1),
         )
 
-    def sample_parameters(self, key: Key[Array, ""], dtype: DTypeLike) -> Float[Array, " m+d"]:
+    def sample_parameters(self, key: Key[Array, ""], dtype: DTypeLike) -> Float[Array, " q"]:
         return jax.random.uniform(key, (self.q,), dtype, -1, 1)
 
-    def policy(
-        self, features: ActorCriticFeatures, u: Float[Array, " m+d"]
-    ) -> Float[Array, "S A"]:
+    def policy(self, features: ActorCriticFeatures, u: Float[Array, " q"]) -> Float[Array, "S A"]:
         return softmax(features.actor @ u[: self.m])
 
     def tokens(
-        self, features: ActorCriticFeatures, u: Float[Array, " m+d"], window: Window
+        self, features: ActorCriticFeatures, u: Float[Array, " q"], window: Window
     ) -> Float[Array, "n p"]:
         """x_i = [φ_V(s_i) ; γφ_V(s_{i+1}) ; r_{i+1} ; γ^i g_λ(s_i, a_i)], eq. (13)."""
         phi = features.critic[window.states]
@@ -99,8 +97,8 @@ class ActorCritic(Algorithm):
         )
 
     def teacher(
-        self, features: ActorCriticFeatures, u: Float[Array, " m+d"], window: Window
-    ) -> Float[Array, " m+d"]:
+        self, features: ActorCriticFeatures, u: Float[Array, " q"], window: Window
+    ) -> Float[Array, " q"]:
         """Eq. (3): w + (β/n) Σ δ_i φ_V(s_i) and λ + (α/n) Σ γ^i δ_i g_λ(s_i, a_i)."""
         lam, w = u[: self.m], u[self.m :]
         phi = features.critic[window.states]
