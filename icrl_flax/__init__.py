@@ -28,10 +28,10 @@ from icrl_flax.lemma_c1 import Decomposition, bilinear_term, decompose
 from icrl_flax.mdp import MDPFamily, RandomMDPs, TabularMDP
 from icrl_flax.policy import explore, greedy, softmax
 from icrl_flax.prompt import Blocks, Effective, augment, build_prompt, embed, readout, split
-from icrl_flax.rollout import Window, rollout
 from icrl_flax.stream import Examples, life, lives
-from icrl_flax.training import Report, TrainingConfig, summarise, train, training
-from icrl_flax.verify import Verdict, verify
+from icrl_flax.training import Report, TrainingConfig, summarise, train, training_run
+from icrl_flax.verification import Verdict, verify
+from icrl_flax.windows import Window, rollout
 
 __all__ = [
     "ActorCritic",
@@ -90,7 +90,7 @@ __all__ = [
     "split",
     "summarise",
     "train",
-    "training",
+    "training_run",
     "uniform",
     "verify",
 ]

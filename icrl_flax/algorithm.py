@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Key
 
 from icrl_flax.policy import explore
 from icrl_flax.prompt import Effective
-from icrl_flax.rollout import Window
+from icrl_flax.windows import Window
 
 Features = Any
 """A rule's feature tables: whatever pytree of arrays its methods agree on."""

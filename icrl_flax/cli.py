@@ -23,8 +23,8 @@ from icrl_flax.alignment import align
 from icrl_flax.control import CSV_COLUMNS, EvaluationConfig, evaluate, rows
 from icrl_flax.mdp import RandomMDPs
 from icrl_flax.prompt import split
-from icrl_flax.training import Report, TrainingConfig, summarise, training
-from icrl_flax.verify import verify
+from icrl_flax.training import Report, TrainingConfig, summarise, training_run
+from icrl_flax.verification import verify
 
 USAGE_ERROR, INTERRUPTED = 2, 130
 
@@ -57,7 +57,7 @@ def _run_training(
     def watched(interrupt: _Interrupt) -> Iterator[Report]:
         nonlocal failure, first_chunk
         try:
-            for report in training(algorithm, config, family):
+            for report in training_run(algorithm, config, family):
                 yield report
                 bar.update(report.losses.size)
                 if report.mdps and first_chunk is None:

@@ -24,7 +24,7 @@ from icrl_flax.lemma_c1 import decompose
 from icrl_flax.mdp import MDPFamily, RandomMDPs, TabularMDP
 from icrl_flax.policy import greedy
 from icrl_flax.prompt import split
-from icrl_flax.rollout import Window
+from icrl_flax.windows import Window
 
 
 class BlockLearner(eqx.Module):

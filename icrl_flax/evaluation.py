@@ -6,7 +6,7 @@ from jaxtyping import Array, Float, Key
 
 from icrl_flax import _checks
 from icrl_flax.mdp import TabularMDP
-from icrl_flax.rollout import draw_index, rollout
+from icrl_flax.windows import draw_index, rollout
 
 
 def _continuing(mdp: TabularMDP) -> Float[Array, "S A S"]:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from icrl_flax.algorithm import Algorithm, Features
 from icrl_flax.mdp import MDPFamily, TabularMDP
-from icrl_flax.rollout import Window, draw_index, rollout
+from icrl_flax.windows import Window, draw_index, rollout
 
 Learner = Callable[[Features, Float[Array, " q"], Window], Float[Array, " q"]]
 """Whatever turns (features, parameters, window) into new parameters: a rule or a block."""

@@ -1,6 +1,6 @@
 """Tabular Markov decision processes and the paper's random family (paper §4)."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -71,6 +71,7 @@ def _flat_dirichlet(uniforms: Float[Array, "*batch k"]) -> Float[Array, "*batch 
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
+@runtime_checkable
 class MDPFamily(Protocol):
     """A distribution of MDPs: anything that can draw one."""
 

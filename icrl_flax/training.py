@@ -81,11 +81,9 @@ class TrainingConfig:
 
     def optimizer(self) -> optax.GradientTransformation:
         """Adam, its learning rate multiplied by `decay` every `decay_every` MDPs."""
-        return optax.adam(
-            optax.exponential_decay(
-                self.learning_rate, self.decay_every * self.windows, self.decay, staircase=True
-            )
-        )
+        stage = self.decay_every * self.windows
+        # Not `optax.exponential_decay`, which rounds to float32 in float64 runs too.
+        return optax.adam(lambda count: self.learning_rate * self.decay ** (count // stage))
 
 
 class Learner(NamedTuple):
@@ -190,7 +188,7 @@ class Report:
     update_seconds: float
 
 
-def training(
+def training_run(
     algorithm: Algorithm,
     config: TrainingConfig | None = None,
     family: MDPFamily | None = None,
@@ -267,19 +265,19 @@ def train(
     family: MDPFamily | None = None,
     optimizer: optax.GradientTransformation | None = None,
 ) -> Report:
-    """Run Algorithm 1 (or 2) to its end; arguments and errors as for `training`.
+    """Run Algorithm 1 (or 2) to its end; arguments and errors as for `training_run`.
 
     Returns:
         The trained block, with the losses and times of the whole run.
     """
-    return summarise(training(algorithm, config, family, optimizer))
+    return summarise(training_run(algorithm, config, family, optimizer))
 
 
 def summarise(reports: Iterable[Report]) -> Report:
     """The last report, with the losses and times of all of them.
 
     Args:
-        reports: in order, the start first, as `training` yields them.
+        reports: in order, the start first, as `training_run` yields them.
 
     Raises:
         ValueError: if there is none.

@@ -22,7 +22,8 @@ def as_window(states, actions, rewards, gamma):
         jnp.asarray(states),
         jnp.asarray(actions),
         jnp.asarray(rewards),
-        jnp.broadcast_to(jnp.asarray(gamma, jnp.asarray(rewards).dtype), np.shape(rewards)),
+        jnp.asarray(gamma, jnp.asarray(rewards).dtype),
+        jnp.zeros(np.shape(rewards), bool),
     )
 
 

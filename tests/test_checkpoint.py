@@ -1,5 +1,6 @@
 """A block on disk: what is written comes back, and a broken file says so."""
 
+import dataclasses
 import json
 import re
 
@@ -49,6 +50,16 @@ def test_configuration_repeats_the_run(directory):
     again = train(read.algorithm, read.training, read.family)
     for name in ("P", "V", "losses"):
         np.testing.assert_array_equal(getattr(again, name), getattr(read, name))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_numpy_scalars_in_the_configuration(tmp_path, report):
+    """The checks let them pass, so a finished run must not be lost for them."""
+    rule = dataclasses.replace(RULE, alpha=np.float32(0.5))
+    training = dataclasses.replace(TRAINING, mdps=np.int64(2))
+    save(tmp_path, report, rule, FAMILY, training)
+    assert load(tmp_path).algorithm == dataclasses.replace(RULE, alpha=0.5)
+    assert load(tmp_path).training == TRAINING
 
 
 def test_double_precision_is_stored_in_single(tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import icrl_flax
-from icrl_flax import Sarsa, cli, load, verify
+from icrl_flax import ActorCritic, Effective, cli, load, verify
 
 SMALL = ["--d", "2", "--n-states", "3", "--n-actions", "2", "--window-length", "4"]
 RUN = [*SMALL, "--mdps", "3", "--windows", "2"]
@@ -158,14 +158,16 @@ def test_verify_prints_a_table(monkeypatch, capsys):
 
 def test_verify_fails_what_is_wrong(monkeypatch, capsys):
     few(monkeypatch)
-    right = Sarsa.optimum
-    monkeypatch.setattr(
-        Sarsa,
-        "optimum",
-        lambda self, dtype: type(right(self, dtype))(*(2 * block for block in right(self, dtype))),
-    )
-    assert cli.main(["verify", "sarsa"]) == 1
-    assert capsys.readouterr().out.count("FAILS") == 2
+    right = ActorCritic.optimum
+
+    def doubled(self, dtype):
+        P12, V21 = right(self, dtype)
+        return Effective(2 * P12, V21)
+
+    monkeypatch.setattr(ActorCritic, "optimum", doubled)
+    assert cli.main(["verify"]) == 1
+    printed = capsys.readouterr().out
+    assert (printed.count("FAILS"), printed.count("holds")) == (2, 2)
 
 
 def test_verify_refuses_unknown_names(capsys):
@@ -175,6 +177,19 @@ def test_verify_refuses_unknown_names(capsys):
         "error: algorithms must be among actor-critic, sarsa, got 'q-learning'\n"
     )
     assert not captured.out
+
+
+def test_ctrl_c_during_verification(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "verify", interrupted)
+    try:
+        status = cli.main(["verify"])
+    except KeyboardInterrupt:  # which would end the test run, too
+        pytest.fail("main leaves Ctrl-C to print a traceback")
+    assert status == 130
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_ctrl_c_keeps_the_block(tmp_path):

@@ -18,7 +18,7 @@ from icrl_flax import (
     split,
 )
 from icrl_flax.training import TrainingState, consume
-from icrl_flax.verify import random_case, relative_error
+from icrl_flax.verification import random_case, relative_error
 
 
 def ones(*shape):

@@ -11,7 +11,7 @@ from icrl_flax import _checks
 from icrl_flax.algorithm import Algorithm
 from icrl_flax.policy import greedy
 from icrl_flax.prompt import Effective
-from icrl_flax.rollout import Window
+from icrl_flax.windows import Window
 
 
 class Sarsa(Algorithm):

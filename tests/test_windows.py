@@ -7,8 +7,8 @@ import pytest
 import scipy.stats
 from samples import as_window, sparse_mdp, sparse_rows
 
-from icrl_flax import RandomMDPs, rollout
-from icrl_flax.rollout import draw_index
+from icrl_flax import RandomMDPs, TabularMDP, rollout
+from icrl_flax.windows import draw_index
 
 roll = jax.jit(rollout, static_argnames="n")
 
@@ -124,9 +124,41 @@ def test_draw_index_never_returns_an_impossible_one(dtype):
             np.testing.assert_array_equal(drawn, 11 - possible[:, ::-1].argmax(axis=1))
 
 
+def test_draw_index_survives_a_cumulative_sum_that_creeps():
+    """A long sum in single precision, at the very uniforms where its steps are."""
+    rng = np.random.default_rng(4)
+    draw = jax.jit(jax.vmap(draw_index, in_axes=(0, None)))
+    for _ in range(20):
+        weights = rng.uniform(size=1000) * (rng.uniform(size=1000) < 0.5)
+        weights = jnp.asarray(weights, jnp.float32)
+        steps = jax.jit(jnp.cumsum)(weights)
+        uniforms = (steps / steps.max())[:-1]
+        uniforms = jnp.concatenate([uniforms, jnp.nextafter(uniforms, 0.0)])
+        drawn = draw(uniforms[uniforms < 1].astype(jnp.float32), weights)
+        assert (weights[drawn] > 0).all()
+
+
 def test_draw_index_is_inverse_transform_sampling():
     draw = jax.vmap(draw_index, in_axes=(0, None))
     uniforms = jnp.array([0.0, 0.24, 0.25, 0.74, 0.75, 0.99])
     np.testing.assert_array_equal(
         draw(uniforms, jnp.array([0.25, 0.0, 0.5, 0.25])), [0, 0, 2, 2, 3, 3]
     )
+
+
+def episodic_mdp():
+    """0 → 1 → 2, which is terminal; rewards tell the transitions apart."""
+    transition = np.zeros((3, 1, 3))
+    transition[0, 0, 1] = transition[1, 0, 2] = transition[2, 0, 0] = 1
+    reward = np.arange(9.0).reshape(3, 1, 3)
+    terminal = jnp.array([False, False, True])
+    return TabularMDP(transition, reward, np.array([1.0, 0, 0]), 0.5, terminal)
+
+
+def test_a_terminal_state_ends_an_episode_and_the_next_begins():
+    window = rollout(jax.random.key(0), episodic_mdp(), jnp.ones((3, 1)), 0, 5)
+    np.testing.assert_array_equal(window.states, [0, 1, 0, 1, 0, 1])
+    np.testing.assert_array_equal(window.rewards, [1, 5, 1, 5, 1])
+    np.testing.assert_array_equal(window.terminated, [False, True, False, True, False])
+    np.testing.assert_array_equal(window.discounts, [0.5, 0, 0.5, 0, 0.5])
+    np.testing.assert_array_equal(window.elapsed_discounts, [1, 0.5, 1, 0.5, 1])

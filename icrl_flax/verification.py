@@ -15,7 +15,7 @@ from icrl_flax.algorithm import Algorithm, Features
 from icrl_flax.block import attention
 from icrl_flax.construction import construct
 from icrl_flax.prompt import build_prompt, readout
-from icrl_flax.rollout import Window
+from icrl_flax.windows import Window
 
 
 class Case(eqx.Module):
@@ -54,7 +54,7 @@ def random_case(rng: np.random.Generator, algorithm: Algorithm, n: int, cases: i
             actions=rng.integers(0, n_actions, (cases, n + 1)),
             rewards=rng.normal(size=(cases, n)),
             gamma=rng.uniform(0, 1, cases),
-            terminated=rng.random((cases, n)) < 0.1,
+            terminated=np.zeros((cases, n), bool),
         ),
         c=rng.choice([-1, 1], cases) * 10 ** rng.uniform(-1, 1, cases),
         free=(rng.normal(size=size), rng.normal(size=size)),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from icrl_flax import ActorCritic, Effective, Sarsa
-from icrl_flax.verify import BOUNDS, Verdict, random_case, verify
+from icrl_flax.verification import BOUNDS, Verdict, random_case, verify
 
 
 class WrongSign(Sarsa):
@@ -70,6 +70,6 @@ def test_cases_cover_what_the_theorems_allow():
     assert all((junk != 0).all() for junk in case.free)
     assert {-1, 1} == set(np.sign(case.c))
     assert 0.1 <= np.abs(case.c).min() < 0.2 < 5 < np.abs(case.c).max() <= 10
-    discounts = np.asarray(case.window.discounts)
-    assert (discounts == discounts[:, :1]).all()
-    assert 0 <= discounts.min() < 0.1 < 0.9 < discounts.max() < 1
+    gamma = case.window.gamma
+    assert 0 <= gamma.min() < 0.1 < 0.9 < gamma.max() < 1
+    assert not case.window.terminated.any(), "eqs. (2) and (3) know one γ"
