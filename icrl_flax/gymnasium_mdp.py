@@ -34,12 +34,14 @@ def from_gymnasium(env, gamma: float) -> TabularMDP:
     transition = np.zeros((n_states, n_actions, n_states))
     weighted_reward = np.zeros_like(transition)
     ends, goes_on = np.zeros(n_states, bool), np.zeros(n_states, bool)
+    reached = _reached(table, initial)
     for state, actions in table.items():
         for action, outcomes in actions.items():
             for probability, successor, reward, terminated in outcomes:
                 transition[state, action, successor] += probability
                 weighted_reward[state, action, successor] += probability * reward
-                (ends if terminated else goes_on)[successor] |= probability > 0
+                if reached[state] and probability > 0:
+                    (ends if terminated else goes_on)[successor] = True
     if (ends & goes_on).any():
         state = int(np.argmax(ends & goes_on))
         raise ValueError(f"env: in {name} state {state} ends an episode only on some transitions")
@@ -53,6 +55,22 @@ def from_gymnasium(env, gamma: float) -> TabularMDP:
         gamma=jnp.asarray(gamma),
         terminal=jnp.asarray(ends),
     )
+
+
+def _reached(table, initial) -> np.ndarray:
+    """Which states an episode can be in and go on from.
+
+    A table may also say what follows after the end, as Taxi's does.
+    """
+    reached = np.asarray(initial) > 0
+    frontier = list(np.flatnonzero(reached))
+    while frontier:
+        for outcomes in table[frontier.pop()].values():
+            for probability, successor, _, terminated in outcomes:
+                if probability > 0 and not terminated and not reached[successor]:
+                    reached[successor] = True
+                    frontier.append(successor)
+    return reached
 
 
 def episode_returns(

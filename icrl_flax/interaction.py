@@ -89,4 +89,5 @@ def interact(
         return (answer, window.states[-1]), (u, window, answer)
 
     keys = jax.random.split(key, windows)
-    return jax.lax.scan(one_window, (world.u, world.state), keys)[1]
+    start = world.u, jnp.asarray(world.state, jnp.int32)
+    return jax.lax.scan(one_window, start, keys)[1]

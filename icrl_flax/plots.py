@@ -132,14 +132,26 @@ def draw_losses(
     sns.despine(ax=axes)
 
 
-def loss_figure(losses: dict[str, Float[np.ndarray, " updates"]], title: str) -> Figure:
+def loss_figure(
+    losses: dict[str, Float[np.ndarray, " updates"]],
+    title: str,
+    schedule: Float[np.ndarray, " updates"] | None = None,
+) -> Figure:
     """Figure 4: training loss against update, on a logarithmic axis.
 
     Args:
         losses: one float per update, by the curve's name.
         title: what was trained.
+        schedule: learning rate of each update; its square is drawn too, scaled
+            to meet the last median of the last curve.
     """
     figure, axes = plt.subplots(figsize=(7, 3.8))
     draw_losses(losses, axes)
+    if schedule is not None:
+        update, median = axes.lines[-1].get_data()
+        square = schedule[update.astype(int)] ** 2
+        square *= median[-1] / square[-1]
+        axes.plot(update, square, "k:", lw=1, label="(learning rate)², scaled")
+        axes.legend(frameon=False)
     axes.set_title(title)
     return figure

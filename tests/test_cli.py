@@ -1,10 +1,12 @@
 """`python -m icrl_flax`: files, messages and exit codes."""
 
+import csv
 import functools
 import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +15,8 @@ import numpy as np
 import pytest
 
 import icrl_flax
-from icrl_flax import ActorCritic, Effective, cli, load, verify
+from icrl_flax import ActorCritic, Effective, EvaluationConfig, cli, evaluate, load, verify
+from icrl_flax.control import rows
 
 SMALL = ["--d", "2", "--n-states", "3", "--n-actions", "2", "--window-length", "4"]
 RUN = [*SMALL, "--mdps", "3", "--windows", "2"]
@@ -230,3 +233,116 @@ def test_ctrl_c_keeps_the_block(tmp_path):
     assert 0 < done < 100_000
     assert read.losses.shape == (50 * done,)
     assert not printed
+
+
+# evaluate
+
+BRIEF = {"held_out": 2, "steps": 2, "every": 1, "trajectories": 2, "length": 2}
+BRIEFLY = [f"--{name.replace('_', '-')}={value}" for name, value in BRIEF.items()]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("trained") / "run"
+    assert cli.main(["train", "actor-critic", "--out", str(out), *RUN, "--m", "3"]) == 0
+    return out
+
+
+@pytest.fixture
+def checkpoint(trained, tmp_path):
+    """A copy to evaluate, or to damage."""
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def names_in(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+CHECKPOINT = ["config.json", "loss.npy", "params.safetensors"]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_evaluate_writes_a_table(elsewhere, checkpoint, tmp_path, capsys):
+    out = tmp_path / "table.csv" if elsewhere else checkpoint / "evaluation.csv"
+    option = ["--out", str(out)] if elsewhere else []
+    assert cli.main(["evaluate", str(checkpoint), *BRIEFLY, "--seed", "5", *option]) == 0
+    assert names_in(checkpoint) == sorted(CHECKPOINT + [out.name] * (not elsewhere))
+    with out.open(newline="") as file:
+        header, *table = csv.reader(file)
+    assert header == ["contender", "reading", "estimator", "step", "mdp", "return"]
+    # 2 learners × 2 readings × 2 estimators × 3 points × 2 MDPs; 2 × 2 × 2 of fixed policies.
+    assert len(table) == 48 + 8
+    # The options arrive, and so do the checkpoint's own algorithm, weights and family.
+    read = load(checkpoint)
+    config = EvaluationConfig(seed=5, **BRIEF)
+    expected = evaluate(read.algorithm, read.P, read.V, config, read.family)
+    for row, (*labels, value) in zip(table, rows(expected), strict=True):
+        assert row[:5] == list(map(str, labels))
+        assert float(row[5]) == pytest.approx(value, rel=1e-6, abs=1e-6)
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert lines[0].split()[:2] == ["contender", "reading"]
+    ends = {tuple(line.split()[:2]): line.split()[2:] for line in lines[1:-1]}
+    assert set(ends) == set(expected.returns)
+    assert ends["oracle", "policy"][1] == "1.000"
+    assert ends["uniform", "policy"][1] == "0.000"
+    for name, returns in expected.returns.items():
+        assert float(ends[name][0]) == pytest.approx(returns.exact[-1].mean(), abs=1e-4)
+    assert lines[-1].startswith(f"wrote {out} after ")
+    assert not captured.err
+
+
+def refused(arguments, capsys):
+    """The one line on standard error, after exit code 2."""
+    assert cli.main(["evaluate", *map(str, arguments)]) == 2
+    captured = capsys.readouterr()
+    assert not captured.out
+    (line,) = captured.err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def test_evaluate_leaves_a_file_alone(checkpoint, tmp_path, capsys):
+    (checkpoint / "evaluation.csv").write_text("mine")
+    line = refused([checkpoint, *BRIEFLY], capsys)
+    assert line == f"error: out: {checkpoint / 'evaluation.csv'} exists; nothing was changed"
+    (tmp_path / "table.csv").write_text("mine, too")
+    line = refused([checkpoint, *BRIEFLY, "--out", tmp_path / "table.csv"], capsys)
+    assert "table.csv exists" in line
+    assert (checkpoint / "evaluation.csv").read_text() == "mine"
+    assert (tmp_path / "table.csv").read_text() == "mine, too"
+    assert names_in(checkpoint) == sorted([*CHECKPOINT, "evaluation.csv"])
+
+
+def test_evaluate_needs_somewhere_to_write(checkpoint, tmp_path, capsys):
+    line = refused([checkpoint, *BRIEFLY, "--out", tmp_path / "no" / "table.csv"], capsys)
+    assert line.startswith(f"error: out: cannot write to {tmp_path / 'no'}: ")
+    assert not (tmp_path / "no").exists()
+
+
+def test_evaluate_needs_a_checkpoint(tmp_path, capsys):
+    assert "is not a checkpoint" in refused([tmp_path / "none", *BRIEFLY], capsys)
+    assert "is not a checkpoint" in refused([tmp_path, *BRIEFLY], capsys)
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", CHECKPOINT)
+@pytest.mark.parametrize("damage", ["missing", "truncated", "empty"])
+def test_evaluate_refuses_a_damaged_checkpoint(name, damage, checkpoint, capsys):
+    path = checkpoint / name
+    if damage == "missing":
+        path.unlink()
+    else:
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"")
+    left = names_in(checkpoint)
+    assert str(checkpoint) in refused([checkpoint, *BRIEFLY], capsys)
+    assert names_in(checkpoint) == left
+
+
+@pytest.mark.parametrize("option", ["held-out", "steps", "every", "trajectories", "length"])
+def test_evaluate_refuses_bad_values(option, checkpoint, capsys):
+    line = refused([checkpoint, f"--{option}", "0"], capsys)
+    name = option.replace("-", "_")
+    assert line == f"error: {name} must be an integer of at least 1, got 0"
+    assert names_in(checkpoint) == CHECKPOINT

@@ -1,0 +1,500 @@
+"""Blocks and teachers in closed loop on held-out MDPs."""
+
+import dataclasses
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+from icrl_flax import (
+    ActorCritic,
+    BlockLearner,
+    EvaluationConfig,
+    RandomMDPs,
+    Sarsa,
+    attention,
+    build_prompt,
+    construct,
+    draw_world,
+    evaluate,
+    expected_return,
+    optimal_action_values,
+    oracle,
+    readout,
+    rollout,
+    uniform,
+)
+from icrl_flax.control import CSV_COLUMNS, READINGS, held_out_worlds, returns_of, rows, run
+from icrl_flax.lemma_c1 import decompose
+from icrl_flax.prompt import split
+
+SMALL = [Sarsa(d=5, alpha=0.7), ActorCritic(m=3, d=4, alpha=0.6, beta=0.9)]
+FAMILY = RandomMDPs(4, 3, 0.8)
+TINY = EvaluationConfig(
+    seed=3, held_out=3, steps=4, every=2, window_length=6, trajectories=4, length=5
+)
+rules = pytest.mark.parametrize("rule", SMALL, ids=lambda rule: rule.name())
+
+
+def in_double(tree):
+    """Floating-point leaves as float64."""
+
+    def widen(leaf):
+        return leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    return jax.tree.map(widen, tree)
+
+
+@functools.cache
+def worlds_and_windows(rule):
+    """Twenty random worlds in float64, and what their own behaviour does in each."""
+
+    def one(key):
+        world_key, window_key = jax.random.split(key)
+        world = draw_world(world_key, rule, FAMILY, jnp.float64)
+        behaviour = rule.behaviour(world.features, world.u)
+        return world, rollout(window_key, world.mdp, behaviour, world.state, 8)
+
+    return jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 20))
+
+
+def each(function):
+    """In all worlds at once."""
+    return jax.jit(jax.vmap(lambda *arguments: function(*arguments)))
+
+
+def relative_errors(answers, expected):
+    expected = np.asarray(expected)
+    return np.abs(answers - expected).max(axis=-1) / np.abs(expected).max(axis=-1)
+
+
+# One block as a learner
+
+
+@rules
+def test_a_constructed_block_is_the_teacher(rule):
+    """Any scale; any free entries; after one layer nobody reads those."""
+    worlds, windows = worlds_and_windows(rule)
+    rng = np.random.default_rng(0)
+    taught = each(rule.teacher)(worlds.features, worlds.u, windows)
+
+    @jax.jit
+    def answer(c, free):
+        learner = BlockLearner(rule, *construct(rule, c, free, jnp.float64))
+        return jax.vmap(learner)(worlds.features, worlds.u, windows)
+
+    for c in (1.0, -0.3, 7.0):
+        answers = answer(c, tuple(rng.normal(size=(2, rule.D, rule.D))))
+        assert answers.dtype == jnp.float64
+        assert relative_errors(answers, taught).max() <= 1e-12
+        assert np.abs(answers - worlds.u).max() > 1e-2
+
+
+@rules
+def test_any_block_answers_as_the_attention_does(rule):
+    worlds, windows = worlds_and_windows(rule)
+    P, V = map(jnp.asarray, np.random.default_rng(1).normal(size=(2, rule.D, rule.D)))
+    answers = each(BlockLearner(rule, P, V))(worlds.features, worlds.u, windows)
+
+    def attend(features, u, window):
+        H = build_prompt(rule.tokens(features, u, window), u)
+        return readout(attention(P, V, H), rule.q)
+
+    expected = each(attend)(worlds.features, worlds.u, windows)
+    assert relative_errors(answers, expected).max() <= 1e-12
+
+
+LAYERS = (3, 16)
+
+
+@pytest.mark.parametrize("layers", LAYERS)
+def test_layers_are_steps_on_the_same_window(layers):
+    rule = SMALL[0]
+    worlds, windows = worlds_and_windows(rule)
+    learner = BlockLearner(rule, *construct(rule, dtype=jnp.float64), layers)
+    answers = each(learner)(worlds.features, worlds.u, windows)
+    teach, u = each(rule.teacher), worlds.u
+    for _ in range(layers):
+        before, u = u, teach(worlds.features, u, windows)
+    assert relative_errors(answers, u).max() <= 1e-10
+    assert relative_errors(before, u).max() > 1e-3
+
+
+def test_layers_of_the_actor_critic_keep_the_first_scores():
+    """Its tokens hold g_λ, which later layers do not renew: the critic steps, the actor sums."""
+    rule = SMALL[1]
+    worlds, windows = worlds_and_windows(rule)
+    for layers in LAYERS:
+        learner = BlockLearner(rule, *construct(rule, dtype=jnp.float64), layers)
+        answers = each(learner)(worlds.features, worlds.u, windows)
+        for i, answer in enumerate(answers):
+            world, window = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), (worlds, windows))
+            path = (window.states, window.actions, window.rewards, float(window.gamma))
+            first, u = world.u[: rule.m], np.array(world.u)
+            for _ in range(layers):
+                frozen = np.concatenate([first, u[rule.m :]])
+                u -= frozen
+                u += reference.actor_critic(*world.features, frozen, rule.alpha, rule.beta, *path)
+            assert relative_errors(answer, u) <= 1e-10
+
+
+@rules
+def test_layers_are_a_stack_of_attention(rule):
+    """With zeros in the free entries, the whole output of one layer is the next one's prompt."""
+    worlds, windows = worlds_and_windows(rule)
+    P, V = construct(rule, 2.0, dtype=jnp.float64)
+
+    @each
+    def stacked(features, u, window):
+        H = build_prompt(rule.tokens(features, u, window), u)
+        for _ in range(6):
+            H = attention(P, V, H)
+        return readout(H, rule.q)
+
+    answers = each(BlockLearner(rule, P, V, 6))(worlds.features, worlds.u, windows)
+    expected = stacked(worlds.features, worlds.u, windows)
+    assert relative_errors(answers, expected).max() <= 1e-10
+
+
+@pytest.mark.parametrize("name", ["P", "V"])
+def test_weights_of_another_size(name, unchecked):
+    rule = SMALL[0]
+    right, wrong = jnp.zeros((rule.D, rule.D)), jnp.zeros((rule.D + 1, rule.D + 1))
+    message = rf"{name} must have shape \({rule.D}, {rule.D}\), got \({rule.D + 1}, {rule.D + 1}\)"
+    weights = {"P": right, "V": right} | {name: wrong}
+    with pytest.raises(ValueError, match=message):
+        BlockLearner(rule, **weights)
+    with pytest.raises(ValueError, match=message):
+        evaluate(rule, **weights, config=TINY, family=FAMILY)
+
+
+def test_weights_that_are_not_finite():
+    rule = SMALL[0]
+    zeros = jnp.zeros((rule.D, rule.D))
+    with pytest.raises(ValueError, match=r"V must be finite, got nan at index \(2, 3\)"):
+        BlockLearner(rule, zeros, zeros.at[2, 3].set(jnp.nan))
+
+
+@pytest.mark.parametrize("layers", [0, -1, True])
+def test_number_of_layers(layers):
+    zeros = jnp.zeros((SMALL[0].D, SMALL[0].D))
+    with pytest.raises(ValueError, match=f"layers must be an integer of at least 1, got {layers}"):
+        BlockLearner(SMALL[0], zeros, zeros, layers)
+
+
+# The protocol
+
+
+def test_defaults_are_the_papers():
+    config = EvaluationConfig()
+    assert (config.held_out, config.every, config.window_length) == (100, 10, 20)
+    assert (config.trajectories, config.length) == (32, 50)
+
+
+@pytest.mark.parametrize("value", [0, -3, 2.0, True], ids=repr)
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(EvaluationConfig)])
+def test_bad_configuration(name, value, unchecked):
+    least = 0 if name == "seed" else 1
+    if (name, value) == ("seed", 0):
+        return
+    message = rf"^{name} must be an integer of at least {least}, got {value!r}$"
+    with pytest.raises(ValueError, match=message):
+        EvaluationConfig(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("steps", "every", "points"),
+    [(4, 2, [0, 2, 4]), (5, 2, [0, 2, 4]), (3, 1, [0, 1, 2, 3]), (2, 5, [0])],
+)
+def test_points(steps, every, points):
+    config = EvaluationConfig(steps=steps, every=every)
+    np.testing.assert_array_equal(config.points, points)
+
+
+@rules
+def test_held_out_worlds(rule):
+    worlds, keys = held_out_worlds(rule, TINY, FAMILY)
+    assert worlds.mdp.transition.shape == (3, 4, 3, 4)
+    assert worlds.mdp.reward.dtype == worlds.u.dtype == jnp.float32
+    assert worlds.u.shape == (3, rule.q)
+    assert keys.shape == (3,)
+    # No two worlds, and no two keys, are the same.
+    for leaf in (worlds.mdp.reward, worlds.u, jax.random.key_data(keys)):
+        assert len(np.unique(np.asarray(leaf).reshape(3, -1), axis=0)) == 3
+
+
+def world_bytes(rule, config, family=FAMILY):
+    worlds, keys = held_out_worlds(rule, config, family)
+    leaves = [*jax.tree.leaves(worlds), jax.random.key_data(keys)]
+    return [np.asarray(leaf).tobytes() for leaf in leaves]
+
+
+def test_held_out_worlds_depend_on_the_seed_alone():
+    rule = SMALL[0]
+    first = world_bytes(rule, TINY)
+    same = dataclasses.replace(TINY, steps=9, every=3, trajectories=7, length=2, window_length=1)
+    assert world_bytes(rule, same) == first
+    other = world_bytes(rule, dataclasses.replace(TINY, seed=4))
+    # γ is the family's; the states at which worlds start may coincide.
+    assert sum(a != b for a, b in zip(other, first, strict=True)) >= len(first) - 2
+    worlds, _ = held_out_worlds(rule, TINY)
+    assert worlds.mdp.transition.shape == (3, 9, 4, 9)
+    assert (worlds.mdp.gamma == 0.5).all()
+
+
+def test_held_out_keys_are_not_those_of_training():
+    """Training splits jax.random.key(seed) itself, and splits that again."""
+    _, keys = held_out_worlds(SMALL[0], TINY, FAMILY)
+    held_out = set(map(tuple, jax.random.key_data(keys).tolist()))
+    for number in (2, 3, 4):
+        training = jax.random.split(jax.random.key(TINY.seed), number)
+        for again in jax.vmap(lambda key: jax.random.split(key, TINY.held_out))(training):
+            assert held_out.isdisjoint(map(tuple, jax.random.key_data(again).tolist()))
+        assert held_out.isdisjoint(map(tuple, jax.random.key_data(training).tolist()))
+
+
+# In closed loop
+
+
+@pytest.mark.parametrize("rule", [Sarsa(), ActorCritic()], ids=lambda rule: rule.name())
+@pytest.mark.parametrize("captured", [False, True], ids=["argument", "captured"])
+def test_a_constructed_block_stays_finite_in_float32(rule, captured):
+    """XLA's CPU compiler once made garbage of the products with P22 = V̄22 = 0."""
+    worlds, keys = held_out_worlds(rule, EvaluationConfig(held_out=100))
+    learner = BlockLearner(rule, *construct(rule))
+    inner = run.__wrapped__
+
+    def closed_loop(keys, worlds):
+        return inner(keys, worlds, rule, learner, 15, 20)
+
+    history = (
+        jax.jit(closed_loop)(keys, worlds)
+        if captured
+        else run(keys, worlds, rule, learner, 15, 20)
+    )
+    assert history.dtype == jnp.float32
+    assert history.shape == (100, 16, rule.q)
+    taught = run(keys, worlds, rule, rule.teacher, 15, 20)
+    # Where rounding changes an argmax or a draw, a world goes its own way.
+    errors = np.abs(history - taught).max(axis=(1, 2))
+    assert np.isfinite(history).all()
+    assert (errors < 1e-4).mean() > 0.9
+    assert np.abs(history).max() < 10
+
+
+@rules
+def test_decompose_with_constant_zero_blocks_under_vmap(rule):
+    """The same at its root: P and V known to the compiler, many u at once."""
+    rng = np.random.default_rng(0)
+    tokens = jnp.asarray(rng.normal(size=(100, 8, rule.p)), jnp.float32)
+    u = jnp.asarray(rng.normal(size=(100, rule.q)), jnp.float32)
+    found = each(lambda *case: decompose(split(*construct(rule), rule.p), *case))(tokens, u)
+    assert (found.cubic == 0).all()
+    assert np.isfinite(found.bilinear).all()
+
+
+@rules
+def test_block_and_teacher_see_the_same_worlds(rule):
+    """Shared keys: the same windows, hence the same parameters, for hundreds of windows."""
+    worlds, keys = held_out_worlds(rule, EvaluationConfig(seed=1, held_out=6), FAMILY)
+    worlds = in_double(worlds)
+    learner = BlockLearner(rule, *construct(rule, -1.5, dtype=jnp.float64))
+    block = run(keys, worlds, rule, learner, 300, 10)
+    teacher = run(keys, worlds, rule, rule.teacher, 300, 10)
+    assert block.dtype == jnp.float64
+    np.testing.assert_allclose(block, teacher, rtol=0, atol=1e-9)
+    assert np.abs(teacher[:, 300] - teacher[:, 299]).max() > 1e-4
+
+
+@rules
+def test_history(rule):
+    worlds, keys = held_out_worlds(rule, TINY, FAMILY)
+    history = run(keys, worlds, rule, rule.teacher, 7, 6)
+    assert history.shape == (3, 8, rule.q)
+    np.testing.assert_array_equal(history[:, 0], worlds.u)
+    # Fewer windows of other random numbers: only the start is shared.
+    other = run(keys[::-1], worlds, rule, rule.teacher, 7, 6)
+    np.testing.assert_array_equal(other[:, 0], worlds.u)
+    assert (other[:, 1] != history[:, 1]).any()
+    np.testing.assert_array_equal(run(keys, worlds, rule, rule.teacher, 7, 6), history)
+
+
+@rules
+def test_windows_follow_one_another(rule):
+    """A learner that watches: each window starts where the one before it ended."""
+    worlds, keys = held_out_worlds(rule, TINY, FAMILY)
+
+    def watch(features, u, window):
+        return u.at[0].set(window.states[0]).at[1].set(window.states[-1])
+
+    history = np.asarray(run(keys, worlds, rule, watch, 12, 3))
+    np.testing.assert_array_equal(history[:, 1, 0], worlds.state)
+    np.testing.assert_array_equal(history[:, 2:, 0], history[:, 1:-1, 1])
+    assert len(np.unique(history[:, 1:, 1])) > 1
+
+
+@rules
+def test_the_answer_sets_the_behaviour(rule):
+    """A learner of fixed answers: actions follow the policy of the last answer."""
+    rule = eqx.tree_at(lambda rule: rule.epsilon, rule, 0.0)
+    worlds, keys = held_out_worlds(rule, dataclasses.replace(TINY, held_out=5), FAMILY)
+
+    def learner(features, u, window):
+        behaviour = rule.behaviour(features, u)
+        chances = behaviour[window.states, window.actions]
+        # Parameters on which the policy depends sharply; another entry keeps the record.
+        return (u * -40 / jnp.abs(u).max()).at[-1].set(chances.min())
+
+    history = run(keys, worlds, rule, learner, 10, 8)
+    assert (history[:, 1:, -1] > 0).all()
+    if rule.name() == "sarsa":
+        np.testing.assert_array_equal(history[:, 1:, -1], np.ones((5, 10)))
+
+
+# Returns
+
+
+def moments(mdp, policy):
+    """Mean and variance of the discounted return, from their linear systems."""
+    P, r, pi = (np.asarray(x, np.float64) for x in (mdp.transition, mdp.reward, policy))
+    gamma, start = float(mdp.gamma), np.asarray(mdp.initial, np.float64)
+    chain = np.einsum("sa,sat->st", pi, P)
+    eye = np.eye(len(chain))
+    value = np.linalg.solve(eye - gamma * chain, np.einsum("sa,sat,sat->s", pi, P, r))
+    square = np.einsum("sa,sat,sat->s", pi, P, r**2 + 2 * gamma * r * value)
+    second = np.linalg.solve(eye - gamma**2 * chain, square)
+    return start @ value, start @ second - (start @ value) ** 2
+
+
+def test_returns_and_their_spread():
+    config = EvaluationConfig(held_out=3, trajectories=4000, length=40)
+    worlds, _ = held_out_worlds(SMALL[0], config, RandomMDPs(4, 3, 0.6))
+    policies = np.random.default_rng(0).dirichlet(np.ones(3), (2, 3, 4))
+    found = returns_of(jax.random.key(0), worlds.mdp, jnp.asarray(policies, jnp.float32), config)
+    assert {leaf.shape for leaf in found} == {(2, 3)}
+    for point, world in np.ndindex(2, 3):
+        mdp = jax.tree.map(lambda leaf, i=world: leaf[i], worlds.mdp)
+        mean, variance = moments(mdp, policies[point, world])
+        assert found.exact[point, world] == pytest.approx(mean, abs=1e-5)
+        assert found.variance[point, world] == pytest.approx(variance, rel=0.15)
+        error = abs(found.monte_carlo[point, world] - mean)
+        assert 0 < error < 4.5 * (variance / config.trajectories) ** 0.5
+    # No two estimates share their random numbers.
+    assert len(np.unique(found.monte_carlo - found.exact)) == 6
+
+
+def test_estimates_are_independent_of_one_another():
+    """One policy at two points and in two equal MDPs: four different samples."""
+    worlds, _ = held_out_worlds(SMALL[0], TINY, FAMILY)
+    twins = jax.tree.map(lambda leaf: jnp.stack([leaf[0], leaf[0]]), worlds.mdp)
+    policies = jnp.full((2, 2, 4, 3), 1 / 3, jnp.float32)
+    found = returns_of(jax.random.key(0), twins, policies, TINY)
+    assert len(np.unique(found.exact)) == 1
+    assert len(np.unique(found.monte_carlo)) == 4
+
+
+def test_oracle_and_uniform():
+    mdp = FAMILY.sample(jax.random.key(0), jnp.float64)
+    best = np.asarray(optimal_action_values(mdp, 1e-10)).argmax(axis=1)
+    np.testing.assert_array_equal(oracle(mdp), np.eye(3)[best])
+    np.testing.assert_array_equal(uniform(mdp), np.full((4, 3), 1 / 3))
+    assert uniform(mdp).dtype == jnp.float64
+
+
+@functools.cache
+def tiny_evaluation(rule):
+    """A block at some distance from the construction, so that it is not the teacher."""
+    P, V = construct(rule)
+    return evaluate(rule, P, 0.5 * V, TINY, FAMILY)
+
+
+@rules
+def test_evaluation_has_every_contender(rule):
+    evaluation = tiny_evaluation(rule)
+    np.testing.assert_array_equal(evaluation.points, [0, 2, 4])
+    learners = {(name, reading) for name in ("block", "teacher") for reading in READINGS}
+    assert set(evaluation.returns) == learners | {("oracle", "policy"), ("uniform", "policy")}
+    assert set(READINGS) == {"policy", "behaviour"}
+    for name, returns in evaluation.returns.items():
+        for leaf in returns:
+            assert isinstance(leaf, np.ndarray)
+            assert leaf.shape == ((3, 3) if name in learners else (1, 3))
+            assert np.isfinite(leaf).all()
+        assert (returns.variance > 0).all()
+
+
+@rules
+def test_exact_returns_are_those_of_the_frozen_iterates(rule):
+    evaluation = tiny_evaluation(rule)
+    worlds, keys = held_out_worlds(rule, TINY, FAMILY)
+    P, V = construct(rule)
+    expected = {name: np.zeros((3, 3)) for name in evaluation.returns}
+    for name, learner in (("block", BlockLearner(rule, P, 0.5 * V)), ("teacher", rule.teacher)):
+        history = run(keys, worlds, rule, learner, TINY.steps, TINY.window_length)
+        for point, world in np.ndindex(3, 3):
+            mdp, features = jax.tree.map(lambda x, i=world: x[i], (worlds.mdp, worlds.features))
+            u = history[world, TINY.points[point]]
+            target, acting = rule.policy(features, u), rule.behaviour(features, u)
+            expected[name, "policy"][point, world] = expected_return(mdp, target)
+            expected[name, "behaviour"][point, world] = expected_return(mdp, acting)
+    for world in range(3):
+        mdp = jax.tree.map(lambda x, i=world: x[i], worlds.mdp)
+        expected["oracle", "policy"][:, world] = expected_return(mdp, oracle(mdp))
+        expected["uniform", "policy"][:, world] = expected_return(mdp, uniform(mdp))
+    for name, returns in evaluation.returns.items():
+        np.testing.assert_allclose(
+            returns.exact, expected[name][: len(returns.exact)], rtol=0, atol=2e-6, err_msg=name
+        )
+    block, teacher = (evaluation.returns[name, "policy"].exact for name in ("block", "teacher"))
+    np.testing.assert_allclose(block[0], teacher[0], rtol=0, atol=1e-6)
+    if rule.name() == "actor-critic":  # whose policy moves with every step
+        assert np.abs(block[1:] - teacher[1:]).min() > 1e-5
+
+
+@rules
+def test_nobody_beats_the_oracle(rule):
+    returns = tiny_evaluation(rule).returns
+    best = returns["oracle", "policy"].exact
+    assert (best > returns["uniform", "policy"].exact + 1e-3).all()
+    for contender in returns.values():
+        assert (best >= contender.exact - 1e-5).all()
+
+
+def test_a_constructed_block_evaluates_as_its_teacher():
+    rule = SMALL[1]
+    returns = evaluate(rule, *construct(rule), TINY, FAMILY).returns
+    for reading in READINGS:
+        block, teacher = returns["block", reading], returns["teacher", reading]
+        np.testing.assert_allclose(block.exact, teacher.exact, rtol=0, atol=1e-5)
+        # Common random numbers end with the closed loop: the estimates are separate samples.
+        assert (block.monte_carlo != teacher.monte_carlo).all()
+
+
+def test_evaluation_repeats():
+    rule = SMALL[1]
+    P, V = construct(rule)
+    again = evaluate(rule, P, 0.5 * V, TINY, FAMILY)
+    for name, returns in tiny_evaluation(rule).returns.items():
+        for mine, other in zip(returns, again.returns[name], strict=True):
+            np.testing.assert_array_equal(mine, other)
+
+
+@rules
+def test_rows(rule):
+    evaluation = tiny_evaluation(rule)
+    assert CSV_COLUMNS == ("contender", "reading", "estimator", "step", "mdp", "return")
+    table = list(rows(evaluation))
+    # 2 learners × 2 readings × 2 estimators × 3 points × 3 MDPs; 2 × 2 × 3 of fixed policies.
+    assert len(table) == 72 + 12
+    assert len({row[:5] for row in table}) == len(table)
+    for contender, reading, estimator, step, mdp, value in table:
+        returns = evaluation.returns[contender, reading]
+        point = [0, 2, 4].index(step)
+        assert value == getattr(returns, estimator)[point, mdp]
+        assert [type(x) for x in (step, mdp, value)] == [int, int, float]
+    assert {row[3] for row in table if row[0] == "oracle"} == {0}
+    assert {row[3] for row in table if row[0] == "block"} == {0, 2, 4}
