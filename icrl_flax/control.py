@@ -36,7 +36,8 @@ class BlockLearner(eqx.Module):
         V: the block's D×D matrix V.
         layers: how many copies of the block are stacked. A block with zeros in
             its free entries hands the context columns on unchanged, so L layers
-            are L answers in turn to one window.
+            are L answers in turn to one window. (Tokens are not rewritten: an
+            actor's score stays that of the policy that acted.)
 
     Raises:
         ValueError: if P or V does not have the algorithm's size, or layers < 1.
@@ -57,7 +58,7 @@ class BlockLearner(eqx.Module):
     def __call__(
         self, features: Features, u: Float[Array, " q"], window: Window
     ) -> Float[Array, " q"]:
-        blocks = split(self.P, self.V, self.algorithm.p)
+        blocks = split(self.P.astype(u.dtype), self.V.astype(u.dtype), self.algorithm.p)
         tokens = self.algorithm.tokens(features, u, window)
         for _ in range(self.layers):
             u = decompose(blocks, tokens, u).total
@@ -94,6 +95,8 @@ class EvaluationConfig:
         for field in dataclasses.fields(self):
             if field.name != "seed":
                 _checks.positive_integer(field.name, getattr(self, field.name))
+        if self.trajectories < 2:
+            raise ValueError(f"trajectories must be at least 2, got {self.trajectories}")
 
     @property
     def points(self) -> np.ndarray:
@@ -124,7 +127,7 @@ def run(
     learner: Learner,
     steps: int,
     n: int,
-) -> Float[Array, "worlds steps+1 q"]:
+) -> Float[Array, "worlds {steps}+1 q"]:
     """Parameters before the first and after each window, in closed loop on each world.
 
     Two learners that are given the same keys see the same random numbers: their
@@ -139,7 +142,7 @@ def run(
         n: transitions per window.
     """
 
-    def one(key: Key[Array, ""], world: World) -> Float[Array, "steps+1 q"]:
+    def one(key: Key[Array, ""], world: World) -> Float[Array, "times q"]:
         before, _, after = interact(key, world, algorithm, learner, steps, n)
         return jnp.concatenate([before[:1], after])
 
@@ -211,8 +214,8 @@ class Evaluation(NamedTuple):
 
 def evaluate(
     algorithm: Algorithm,
-    P: Float[Array, "D D"],
-    V: Float[Array, "D D"],
+    P: Float[Array | np.ndarray, "D D"],
+    V: Float[Array | np.ndarray, "D D"],
     config: EvaluationConfig | None = None,
     family: MDPFamily | None = None,
 ) -> Evaluation:

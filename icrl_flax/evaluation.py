@@ -14,6 +14,11 @@ def _continuing(mdp: TabularMDP) -> Float[Array, "S A S"]:
     return mdp.transition if mdp.terminal is None else mdp.transition * ~mdp.terminal
 
 
+def _ended(mdp: TabularMDP, value: Float[Array, " S"]) -> Float[Array, " S"]:
+    """Values, with 0 for terminal states."""
+    return value if mdp.terminal is None else jnp.where(mdp.terminal, 0, value)
+
+
 def expected_rewards(mdp: TabularMDP) -> Float[Array, "S A"]:
     """E[r | s, a] = Σ_s′ P(s′|s,a) r(s,a,s′)."""
     return jnp.einsum("sat,sat->sa", mdp.transition, mdp.reward)
@@ -101,6 +106,7 @@ def monte_carlo_return(
         ValueError: if a count is not a positive integer or the policy is no policy.
     """
     _checks.positive_integer("trajectories", trajectories)
+    _checks.positive_integer("length", length)
 
     def one(key: Key[Array, ""]) -> Float[Array, ""]:
         start_key, rollout_key = jax.random.split(key)

@@ -75,7 +75,7 @@ def _reached(table, initial) -> np.ndarray:
 
 def episode_returns(
     env,
-    policy: Float[Array, "S A"],
+    policy: Float[Array | np.ndarray, "S A"],
     gamma: float,
     episodes: int,
     seed: int = 0,

@@ -29,8 +29,6 @@ from icrl_flax import (
     uniform,
 )
 from icrl_flax.control import CSV_COLUMNS, READINGS, held_out_worlds, returns_of, rows, run
-from icrl_flax.lemma_c1 import decompose
-from icrl_flax.prompt import split
 
 SMALL = [Sarsa(d=5, alpha=0.7), ActorCritic(m=3, d=4, alpha=0.6, beta=0.9)]
 FAMILY = RandomMDPs(4, 3, 0.8)
@@ -261,40 +259,22 @@ def test_held_out_keys_are_not_those_of_training():
 
 
 @pytest.mark.parametrize("rule", [Sarsa(), ActorCritic()], ids=lambda rule: rule.name())
-@pytest.mark.parametrize("captured", [False, True], ids=["argument", "captured"])
-def test_a_constructed_block_stays_finite_in_float32(rule, captured):
+def test_a_constructed_block_stays_finite_in_float32(rule):
     """XLA's CPU compiler once made garbage of the products with P22 = V̄22 = 0."""
-    worlds, keys = held_out_worlds(rule, EvaluationConfig(held_out=100))
-    learner = BlockLearner(rule, *construct(rule))
-    inner = run.__wrapped__
-
-    def closed_loop(keys, worlds):
-        return inner(keys, worlds, rule, learner, 15, 20)
-
-    history = (
-        jax.jit(closed_loop)(keys, worlds)
-        if captured
-        else run(keys, worlds, rule, learner, 15, 20)
-    )
-    assert history.dtype == jnp.float32
-    assert history.shape == (100, 16, rule.q)
-    taught = run(keys, worlds, rule, rule.teacher, 15, 20)
-    # Where rounding changes an argmax or a draw, a world goes its own way.
-    errors = np.abs(history - taught).max(axis=(1, 2))
-    assert np.isfinite(history).all()
-    assert (errors < 1e-4).mean() > 0.9
-    assert np.abs(history).max() < 10
-
-
-@rules
-def test_decompose_with_constant_zero_blocks_under_vmap(rule):
-    """The same at its root: P and V known to the compiler, many u at once."""
-    rng = np.random.default_rng(0)
-    tokens = jnp.asarray(rng.normal(size=(100, 8, rule.p)), jnp.float32)
-    u = jnp.asarray(rng.normal(size=(100, rule.q)), jnp.float32)
-    found = each(lambda *case: decompose(split(*construct(rule), rule.p), *case))(tokens, u)
-    assert (found.cubic == 0).all()
-    assert np.isfinite(found.bilinear).all()
+    # In the actor-critic, where a jitted closure makes the block a constant.
+    with jax.enable_x64(False):
+        worlds, keys = held_out_worlds(rule, EvaluationConfig(held_out=100))
+        learner = BlockLearner(rule, *construct(rule))
+        captured = jax.jit(lambda keys, worlds: run(keys, worlds, rule, learner, 15, 20))
+        taught = run(keys, worlds, rule, rule.teacher, 15, 20)
+        for history in (run(keys, worlds, rule, learner, 15, 20), captured(keys, worlds)):
+            assert history.dtype == jnp.float32
+            assert history.shape == (100, 16, rule.q)
+            assert np.isfinite(history).all()
+            assert np.abs(history).max() < 10
+            # Where rounding changes an argmax or a draw, a world goes its own way.
+            errors = np.abs(history - taught).max(axis=(1, 2))
+            assert (errors < 1e-4).mean() > 0.9
 
 
 @rules
