@@ -14,11 +14,6 @@ def _continuing(mdp: TabularMDP) -> Float[Array, "S A S"]:
     return mdp.transition if mdp.terminal is None else mdp.transition * ~mdp.terminal
 
 
-def _ended(mdp: TabularMDP, value: Float[Array, " S"]) -> Float[Array, " S"]:
-    """Values, with 0 for terminal states."""
-    return value if mdp.terminal is None else jnp.where(mdp.terminal, 0, value)
-
-
 def expected_rewards(mdp: TabularMDP) -> Float[Array, "S A"]:
     """E[r | s, a] = Σ_s′ P(s′|s,a) r(s,a,s′)."""
     return jnp.einsum("sat,sat->sa", mdp.transition, mdp.reward)

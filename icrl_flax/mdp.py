@@ -25,8 +25,9 @@ class TabularMDP(eqx.Module):
         reward: r(s,a,s′), indexed `[s, a, s′]`; any finite unit.
         initial: distribution of s₀, indexed `[s]`.
         gamma: discount γ in [0, 1) per step.
-        terminal: states that end an episode, if there are any. Their value is 0;
-            a rollout that enters one goes on from the initial distribution.
+        terminal: states that end an episode, if there are any. Once one is
+            entered the episode earns nothing more; a rollout then goes on from
+            the initial distribution.
 
     Raises:
         ValueError: on shapes that do not fit each other, entries that are not
