@@ -75,6 +75,12 @@ def non_zero(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be finite and different from 0, got {x!r}")
 
 
+def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Refuse anything but one of the given strings."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {choices}, got {value!r}")
+
+
 def shape(name: str, value: Any, expected: tuple[int | None, ...]) -> None:
     """Refuse an array whose shape differs; `None` stands for any length ≥ 1."""
     actual = np.shape(value)

@@ -24,14 +24,18 @@ def attention(
 
 
 def xavier_normal(
-    key, shape: tuple[int, int], gain: float, dtype: DTypeLike
+    key, shape: tuple[int, int], gain: float | Float[Array, ""], dtype: DTypeLike
 ) -> Float[Array, "rows columns"]:
     """Entries N(0, gain² · 2/(rows + columns)): the paper's start for both blocks."""
     return gain * (2 / sum(shape)) ** 0.5 * jax.random.normal(key, shape, dtype)
 
 
 def initial_effective(
-    rngs: nnx.Rngs, p: int, q: int, gain: float = 0.1, dtype: DTypeLike = jnp.float32
+    rngs: nnx.Rngs,
+    p: int,
+    q: int,
+    gain: float | Float[Array, ""] = 0.1,
+    dtype: DTypeLike = jnp.float32,
 ) -> Effective:
     """θ_eff before training (paper §4): both blocks Xavier-normal.
 
@@ -69,7 +73,7 @@ class LinearAttentionBlock(nnx.Module):
         p: int,
         q: int,
         *,
-        gain: float = 0.1,
+        gain: float | Float[Array, ""] = 0.1,
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
