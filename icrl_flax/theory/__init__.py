@@ -5,7 +5,7 @@ which the extra `theory` installs, so `icrl_flax` itself does not import it.
 """
 
 from icrl_flax.theory.cubic import CubicMoments, CubicTheta
-from icrl_flax.theory.flow import Flow, gradient_flow
+from icrl_flax.theory.flow import Flow, Settled, descend, gradient_flow, settle
 from icrl_flax.theory.guarantee import Constants, Guarantee, constants, sharpest_radius
 from icrl_flax.theory.manifold import (
     conserved,
@@ -44,9 +44,11 @@ __all__ = [
     "Population",
     "Richness",
     "SecondMoments",
+    "Settled",
     "bootstrap",
     "conserved",
     "constants",
+    "descend",
     "draw_population",
     "gradient_flow",
     "inner",
@@ -60,6 +62,7 @@ __all__ = [
     "project_normal",
     "richness",
     "second_moments",
+    "settle",
     "sharpest_radius",
     "smallest_eigenvalues",
     "tangent",

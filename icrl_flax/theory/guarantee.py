@@ -137,14 +137,13 @@ class Guarantee:
 
     @property
     def mu_sharp(self) -> float:
-        """m₀ (1 − 3s)²/(1 + s)² with s = C_Q r/√m₀: a larger μ from the same assumptions.
+        """(√m₀ − 2 C_Q r)²: a larger μ from the same assumptions, without M₀.
 
-        The paper bounds ‖X‖ from below in the gradient and from above in the loss. But
-        ½‖∇L‖²/L ≥ (‖X‖/‖Δ‖)² ((1 − 3σ)/(1 + σ))² with σ = ‖Y‖/‖X‖ ≤ s, in which ‖X‖ is
-        the same number above and below, and no factor m₀/M₀ remains.
+        ⟨∇L, Δ⟩ = E⟨X + Y, X + 2Y⟩ ≥ ‖X + Y‖ (‖X + Y‖ − ‖Y‖) ≥ ‖X + Y‖ (‖X‖ − 2‖Y‖), and
+        ‖X + Y‖² is 2L, so ½‖∇L‖² ≥ L (‖X‖ − 2‖Y‖)²/‖Δ‖². The paper bounds ‖X‖ from below
+        in the gradient but from above in the loss, and so loses a factor m₀/M₀.
         """
-        s = self.C_Q * self.r / math.sqrt(self.m0)
-        return self.m0 * ((1 - 3 * s) / (1 + s)) ** 2
+        return (math.sqrt(self.m0) - 2 * self.C_Q * self.r) ** 2
 
     @property
     def K(self) -> float:

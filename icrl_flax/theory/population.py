@@ -139,6 +139,7 @@ def draw_population(
     if step is not None:
         _checks.indices("step", step, windows)
     _checks.x64("draw_population")
+    step = None if step is None else jnp.asarray(step)  # one program for every step
     chunks = [
         _draw(key, jnp.arange(first, first + _CHUNK), algorithm, family, windows, n, step)
         for first in range(0, size, _CHUNK)
@@ -155,7 +156,7 @@ def _draw(
     family: MDPFamily,
     windows: int,
     n: int,
-    step: int | None,
+    step: Int[Array, ""] | None,
 ) -> tuple[Float[Array, "m n p"], Float[Array, "m q"]]:
     def one(k):
         world_key, window_key, step_key = jax.random.split(jax.random.fold_in(key, k), 3)

@@ -79,21 +79,32 @@ def second_moments(population: Population) -> SecondMoments:
     """Average the products that the Hessian needs over a population."""
     q, p = population.optimum.V21.shape
     width = q + 1
-    uu, uw = np.zeros((p * p, width * width)), np.zeros((q * p, width * p))
+    # Each pair of equal entries of the symmetric AᵀA and w̃w̃ᵀ is multiplied out once.
+    rows, columns = np.triu_indices(p)
+    firsts, seconds = np.triu_indices(width)
+    uu, uw = np.zeros((rows.size, firsts.size)), np.zeros((q * p, width * p))
     bb, ww = np.zeros((p, p)), np.zeros((width, width))
     for first in range(0, population.size, 1000):
         part = population.take(np.arange(first, min(first + 1000, population.size)))
         A, w, b = (np.asarray(each) for each in (part.A, part.w, part.b))
         size = part.size
-        AA = np.matmul(A.transpose(0, 2, 1), A).reshape(size, -1)
-        uu += AA.T @ (w[:, :, None] * w[:, None, :]).reshape(size, -1)
+        AA = np.matmul(A.transpose(0, 2, 1), A)[:, rows, columns]
+        uu += AA.T @ (w[:, firsts] * w[:, seconds])
         uw += A.reshape(size, -1).T @ (w[:, :, None] * b[:, None, :]).reshape(size, -1)
         bb += b.T @ b
         ww += w.T @ w
     N = population.size
-    uu = uu.reshape(p, p, width, width).transpose(0, 2, 1, 3).reshape(p * width, p * width)
+    uu = uu[_pair_numbers(p)[:, None, :, None], _pair_numbers(width)[None, :, None, :]]
+    uu = uu.reshape(p * width, p * width)
     uw = uw.reshape(q, p, width, p).transpose(1, 2, 0, 3).reshape(p * width, q * p)
     return SecondMoments(uu / N, uw / N, bb / N, ww / N, population.optimum)
+
+
+def _pair_numbers(size: int) -> np.ndarray:
+    """Where entry (i, j) of a symmetric matrix stands in its upper triangle, row by row."""
+    numbers = np.zeros((size, size), int)
+    numbers[np.triu_indices(size)] = np.arange(size * (size + 1) // 2)
+    return np.maximum(numbers, numbers.T)
 
 
 def smallest_eigenvalues(
