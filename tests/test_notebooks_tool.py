@@ -138,6 +138,24 @@ def test_key_ignores_times_and_bystanders(
     assert tool.freshness_key(source) == before
 
 
+@pytest.mark.parametrize("name", ["results/seeds/table.csv", "experiments/seeds.toml"])
+def test_key_follows_the_tables_a_notebook_names(
+    tool: ModuleType, repository: Path, source: Path, name: str
+) -> None:
+    """A chapter that reads a folder of tables depends on it, and no other chapter does."""
+    write(repository / name, "1")
+    reader = source.with_name("reader.md")
+    write(reader, NOTEBOOK.replace("1 + 1", f'open("../{name}")'))
+    before = tool.freshness_key(source), tool.freshness_key(reader)
+    write(repository / name, "2")
+    assert tool.freshness_key(source) == before[0]
+    assert tool.freshness_key(reader) != before[1]
+    write(repository / name, "1")
+    assert tool.freshness_key(reader) == before[1]
+    write((repository / name).with_name("new.json"), "{}")
+    assert tool.freshness_key(reader) != before[1]
+
+
 class StandIn:
     """A stand-in for the execution, which yields the text `output` or fails."""
 

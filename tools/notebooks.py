@@ -42,8 +42,9 @@ def freshness_key(source: Path) -> str:
     """Hash everything that the outputs of the notebook `source` may depend on.
 
     That is its own text, every file of the library, the pinned and the declared
-    dependencies, and the version of Python; modification times play no part, so
-    a fresh checkout of the same commit has the same keys.
+    dependencies, the version of Python, and the committed results and the
+    experiments if its text names their folders; modification times play no part,
+    so a fresh checkout of the same commit has the same keys.
     """
     digest = hashlib.sha256()
     for name, content in _inputs(source):
@@ -57,9 +58,13 @@ def _inputs(source: Path) -> Iterator[tuple[str, bytes]]:
     yield "python", platform.python_version().encode()
     yield source.name, source.read_bytes()
 
-    for path in sorted((ROOT / "icrl_flax").rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            yield path.relative_to(ROOT).as_posix(), path.read_bytes()
+    # A new table must not cost the execution of a chapter that reads none.
+    text = source.read_text(encoding="utf-8")
+    read = [folder for folder in ("experiments", "results") if f"../{folder}" in text]
+    for folder in ("icrl_flax", *read):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield path.relative_to(ROOT).as_posix(), path.read_bytes()
 
     # Comments are left out: rewording one should not cost an hour of training.
     pins = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
