@@ -146,11 +146,7 @@ def bootstrap(population: Population, replicates: int, seed: int = 0) -> Iterato
     _checks.positive_integer("replicates", replicates)
     rng = np.random.default_rng(seed)
     for _ in range(replicates):
-        drawn = rng.integers(0, population.size, population.size)
-        # Each window once, with its count: a third of them are not drawn at all.
-        windows, counts = np.unique(drawn, return_counts=True)
-        part = population.take(windows)
-        yield richness(part, second_moments(part, counts))
+        yield richness(population.take(rng.integers(0, population.size, population.size)))
 
 
 def witness(optimum: Effective) -> Effective:

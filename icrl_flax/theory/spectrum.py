@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 import scipy.sparse.linalg
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from icrl_flax import _checks
 from icrl_flax.prompt import Effective
@@ -75,16 +75,9 @@ class SecondMoments(NamedTuple):
         )
 
 
-def second_moments(
-    population: Population, counts: Int[np.ndarray, " N"] | None = None
-) -> SecondMoments:
-    """Average the products that the Hessian needs over a population.
-
-    Args:
-        population: the windows.
-        counts: how often each of them occurs; once if not given.
-    """
-    N = population.size if counts is None else counts.sum()
+def second_moments(population: Population) -> SecondMoments:
+    """Average the products that the Hessian needs over a population."""
+    N = population.size
     q, p = population.optimum.V21.shape
     width = q + 1
     # Each pair of equal entries of the symmetric AᵀA and w̃w̃ᵀ is multiplied out once.
@@ -96,13 +89,11 @@ def second_moments(
         part = population.take(np.arange(first, min(first + 1000, population.size)))
         A, w, b = (np.asarray(each) for each in (part.A, part.w, part.b))
         size = part.size
-        times = np.ones((size, 1)) if counts is None else counts[first : first + size, None]
         AA = np.matmul(A.transpose(0, 2, 1), A)[:, rows, columns]
-        uu += AA.T @ (times * w[:, firsts] * w[:, seconds])
-        wb = ((times * w)[:, :, None] * b[:, None, :]).reshape(size, -1)
-        uw += A.reshape(size, -1).T @ wb
-        bb += b.T @ (times * b)
-        ww += w.T @ (times * w)
+        uu += AA.T @ (w[:, firsts] * w[:, seconds])
+        uw += A.reshape(size, -1).T @ (w[:, :, None] * b[:, None, :]).reshape(size, -1)
+        bb += b.T @ b
+        ww += w.T @ w
     uu = uu[_pair_numbers(p)[:, None, :, None], _pair_numbers(width)[None, :, None, :]]
     uu = uu.reshape(p * width, p * width)
     uw = uw.reshape(q, p, width, p).transpose(1, 2, 0, 3).reshape(p * width, q * p)
