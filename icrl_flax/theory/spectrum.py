@@ -77,6 +77,7 @@ class SecondMoments(NamedTuple):
 
 def second_moments(population: Population) -> SecondMoments:
     """Average the products that the Hessian needs over a population."""
+    N = population.size
     q, p = population.optimum.V21.shape
     width = q + 1
     # Each pair of equal entries of the symmetric AᵀA and w̃w̃ᵀ is multiplied out once.
@@ -93,7 +94,6 @@ def second_moments(population: Population) -> SecondMoments:
         uw += A.reshape(size, -1).T @ (w[:, :, None] * b[:, None, :]).reshape(size, -1)
         bb += b.T @ b
         ww += w.T @ w
-    N = population.size
     uu = uu[_pair_numbers(p)[:, None, :, None], _pair_numbers(width)[None, :, None, :]]
     uu = uu.reshape(p * width, p * width)
     uw = uw.reshape(q, p, width, p).transpose(1, 2, 0, 3).reshape(p * width, q * p)
@@ -133,9 +133,14 @@ def smallest_eigenvalues(
     )
     if count >= H.shape[0]:
         raise ValueError(f"count must be below {H.shape[0]}, got {count}")
-    inverse, vectors = scipy.sparse.linalg.eigsh(solve, k=count, which="LA", v0=_start(H.shape[0]))
+    inverse, vectors = scipy.sparse.linalg.eigsh(
+        solve, k=count, which="LA", v0=start_vector(H.shape[0])
+    )
     order = np.argsort(1 / inverse)
-    return 1 / inverse[order], vectors[:, order]
+    values = 1 / inverse[order]
+    if values[0] <= 1e-13 * np.trace(H):
+        raise np.linalg.LinAlgError("the Hessian is singular across the manifold too")
+    return values, vectors[:, order]
 
 
 class Modes(NamedTuple):
@@ -205,7 +210,7 @@ def linearised_slope(modes: Modes, times: Float[np.ndarray, " T"]) -> Float[np.n
     return -2 * (decayed @ (rates**2 * squares)) / (decayed @ (rates * squares))
 
 
-def _start(size: int) -> Float[np.ndarray, " size"]:
+def start_vector(size: int) -> Float[np.ndarray, " size"]:
     """A fixed first vector, so that results repeat."""
     return np.random.default_rng(0).normal(size=size)
 
@@ -218,6 +223,6 @@ def top_singular_value(
         shape, matvec=lambda v: apply(v.ravel()), rmatvec=lambda u: transpose(u.ravel())
     )
     values = scipy.sparse.linalg.svds(
-        operator, k=count, return_singular_vectors=False, v0=_start(min(shape))
+        operator, k=count, return_singular_vectors=False, v0=start_vector(min(shape))
     )
     return np.sort(values)[::-1]
