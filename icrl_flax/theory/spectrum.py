@@ -20,6 +20,7 @@ from jaxtyping import Float
 
 from icrl_flax import _checks
 from icrl_flax.prompt import Effective
+from icrl_flax.theory.manifold import project_normal
 from icrl_flax.theory.population import Population
 
 
@@ -176,11 +177,12 @@ def lanczos(moments: SecondMoments, c: float, delta: Effective, iterations: int)
     Args:
         moments: of the population.
         c: scale of the point θ̄(c).
-        delta: Δ(0).
+        delta: Δ(0); its part along the manifold is left out.
         iterations: products with the Hessian.
     """
     _checks.positive_integer("iterations", iterations)
-    start = moments.flatten(delta)
+    # The direction of the manifold does not decay; a Ritz value near 0 would stand for it.
+    start = moments.flatten(project_normal(moments.optimum, c, delta))
     size = np.linalg.norm(start)
     basis, diagonal, beside = [start / size], [], []
     for _ in range(min(iterations, start.size)):
