@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import jax
+import numpy as np
 import tyro
 from tqdm import tqdm
 
@@ -88,7 +89,7 @@ def _print_summary(final: Report, first_chunk: Report, algorithm: Algorithm) -> 
     tail = final.losses[-1000:]
     lines = {
         f"mean loss of the last {tail.size} updates": f"{tail.mean():.2e}",
-        "scale c": f"{alignment.c:+.4f}",
+        "scale c": np.array2string(np.asarray(alignment.c), precision=4, sign="+"),
         "cosine to the theory's weights": f"{alignment.cosine:.7f}",
         "largest entry off the theory's pattern": f"{alignment.off_pattern:.1e}",
     }

@@ -91,7 +91,7 @@ class Learner(NamedTuple):
 
     start: Callable[[Key[Array, ""]], Any]
     predict: Callable[[Any, Float[Array, "n p"], Float[Array, " q"]], Float[Array, " q"]]
-    matrices: Callable[[Any], tuple[Float[Array, "D D"], Float[Array, "D D"]]]
+    matrices: Callable[[Any], tuple[Float[Array, "*heads D D"], Float[Array, "*heads D D"]]]
 
 
 def learner(algorithm: Algorithm, config: TrainingConfig) -> Learner:
@@ -103,7 +103,7 @@ def learner(algorithm: Algorithm, config: TrainingConfig) -> Learner:
     if config.parameters == "effective":
         return Learner(
             start=lambda key: initial_effective(
-                nnx.Rngs(key), p, q, config.gain, jnp.dtype(config.dtype)
+                nnx.Rngs(key), p, q, config.gain, jnp.dtype(config.dtype), algorithm.heads
             ),
             predict=lambda theta, tokens, u: u + bilinear_term(theta, tokens, u),
             matrices=embed,
@@ -111,7 +111,12 @@ def learner(algorithm: Algorithm, config: TrainingConfig) -> Learner:
 
     def block(key: Key[Array, ""]) -> LinearAttentionBlock:
         return LinearAttentionBlock(
-            p, q, gain=config.gain, dtype=jnp.dtype(config.dtype), rngs=nnx.Rngs(key)
+            p,
+            q,
+            gain=config.gain,
+            dtype=jnp.dtype(config.dtype),
+            heads=algorithm.heads,
+            rngs=nnx.Rngs(key),
         )
 
     structure = nnx.graphdef(nnx.eval_shape(lambda: block(jax.random.key(0))))
@@ -180,8 +185,8 @@ class Report:
         update_seconds: wall time spent on updates, likewise.
     """
 
-    P: Float[Array, "D D"]
-    V: Float[Array, "D D"]
+    P: Float[Array, "*heads D D"]
+    V: Float[Array, "*heads D D"]
     losses: Float[np.ndarray, " updates"]
     mdps: int
     generation_seconds: float
