@@ -10,6 +10,13 @@ from icrl_flax.algorithms import discover
 from icrl_flax.algorithms.actor_critic import ActorCritic
 from icrl_flax.algorithms.sarsa import Sarsa
 from icrl_flax.alignment import Alignment, align
+from icrl_flax.batched import (
+    BatchReport,
+    Run,
+    summarise_batch,
+    train_batch,
+    training_batch,
+)
 from icrl_flax.block import LinearAttentionBlock, attention, initial_effective
 from icrl_flax.checkpoint import Checkpoint, load, save
 from icrl_flax.construction import construct, rescale
@@ -23,25 +30,33 @@ from icrl_flax.evaluation import (
     optimal_action_values,
     policy_value,
 )
+from icrl_flax.families import FAMILIES, ChainMDPs, DeterministicMDPs, SparseMDPs
 from icrl_flax.gymnasium_mdp import episode_returns, from_gymnasium
 from icrl_flax.interaction import Learner, World, draw_world, interact
 from icrl_flax.lemma_c1 import Decomposition, bilinear_term, decompose
 from icrl_flax.mdp import MDPFamily, RandomMDPs, TabularMDP
 from icrl_flax.policy import explore, greedy, softmax
 from icrl_flax.prompt import Blocks, Effective, augment, build_prompt, embed, readout, split
+from icrl_flax.softmax_block import softmax_attention, softmax_term
 from icrl_flax.stream import Examples, life, lives
+from icrl_flax.sweep import Tables, read_sweep, sweep
+from icrl_flax.sweep_spec import Spec, read_spec
 from icrl_flax.training import Report, TrainingConfig, summarise, train, training_run
 from icrl_flax.verification import Verdict, verify
 from icrl_flax.windows import Window, rollout
 
 __all__ = [
+    "FAMILIES",
     "ActorCritic",
     "Algorithm",
     "Alignment",
+    "BatchReport",
     "BlockLearner",
     "Blocks",
+    "ChainMDPs",
     "Checkpoint",
     "Decomposition",
+    "DeterministicMDPs",
     "Effective",
     "EvaluationConfig",
     "Examples",
@@ -50,7 +65,11 @@ __all__ = [
     "MDPFamily",
     "RandomMDPs",
     "Report",
+    "Run",
     "Sarsa",
+    "SparseMDPs",
+    "Spec",
+    "Tables",
     "TabularMDP",
     "TrainingConfig",
     "Verdict",
@@ -84,14 +103,22 @@ __all__ = [
     "optimal_action_values",
     "oracle",
     "policy_value",
+    "read_spec",
+    "read_sweep",
     "readout",
     "rescale",
     "rollout",
     "save",
     "softmax",
+    "softmax_attention",
+    "softmax_term",
     "split",
     "summarise",
+    "summarise_batch",
+    "sweep",
     "train",
+    "train_batch",
+    "training_batch",
     "training_run",
     "uniform",
     "verify",

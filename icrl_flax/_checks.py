@@ -75,6 +75,12 @@ def non_zero(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be finite and different from 0, got {x!r}")
 
 
+def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Refuse anything but one of the given strings."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {choices}, got {value!r}")
+
+
 def shape(name: str, value: Any, expected: tuple[int | None, ...]) -> None:
     """Refuse an array whose shape differs; `None` stands for any length ≥ 1."""
     actual = np.shape(value)
@@ -127,3 +133,28 @@ def distribution(name: str, value: Any) -> None:
             f"{name} must sum to 1 along its last axis, got a sum of {total[where]:.6g}"
             + (f" at index {where}" if where else "")
         )
+
+
+def interval(name: str, value: Any) -> None:
+    """Refuse anything but two numbers 0 < low ≤ high."""
+    low, high = value
+    positive(f"{name}[0]", low)
+    positive(f"{name}[1]", high)
+    if not isinstance(low, jax.core.Tracer) and low > high:
+        raise ValueError(f"{name} must be in order, got {value!r}")
+
+
+def x64(name: str) -> None:
+    """Refuse to go on in float32."""
+    if not jax.config.jax_enable_x64:
+        raise ValueError(f"{name} needs jax.config.update('jax_enable_x64', True)")
+
+
+def non_zero_entries(name: str, value: Any) -> None:
+    """Refuse an array with an entry that is 0 or not finite."""
+    array = _concrete(value)
+    if array is None:
+        return
+    finite(name, array)
+    if (array == 0).any():
+        raise ValueError(f"{name} must be different from 0, got {value!r}")

@@ -37,7 +37,7 @@ def attention(
 
 
 def xavier_normal(
-    key, shape: tuple[int, ...], gain: float, dtype: DTypeLike
+    key, shape: tuple[int, ...], gain: float | Float[Array, ""], dtype: DTypeLike
 ) -> Float[Array, "*heads rows columns"]:
     """Entries N(0, gain² · 2/(rows + columns)): the paper's start for both blocks."""
     return gain * (2 / sum(shape[-2:])) ** 0.5 * jax.random.normal(key, shape, dtype)
@@ -47,7 +47,7 @@ def initial_effective(
     rngs: nnx.Rngs,
     p: int,
     q: int,
-    gain: float = 0.1,
+    gain: float | Float[Array, ""] = 0.1,
     dtype: DTypeLike = jnp.float32,
     heads: int = 1,
 ) -> Effective:
@@ -90,7 +90,7 @@ class LinearAttentionBlock(nnx.Module):
         p: int,
         q: int,
         *,
-        gain: float = 0.1,
+        gain: float | Float[Array, ""] = 0.1,
         dtype: DTypeLike = jnp.float32,
         heads: int = 1,
         rngs: nnx.Rngs,

@@ -1,4 +1,4 @@
-"""The command line: `python -m icrl_flax train sarsa --out DIR`, `… verify`.
+"""The command line: `python -m icrl_flax train sarsa --out DIR`, `… verify`, `… sweep`.
 
 Options, defaults and help come from the dataclasses that configure a run, and
 the names of the algorithms from the files in `icrl_flax/algorithms/`.
@@ -24,6 +24,7 @@ from icrl_flax.alignment import align
 from icrl_flax.control import CSV_COLUMNS, EvaluationConfig, evaluate, rows
 from icrl_flax.mdp import RandomMDPs
 from icrl_flax.prompt import split
+from icrl_flax.sweep import finished_cells, sweep
 from icrl_flax.training import Report, TrainingConfig, summarise, training_run
 from icrl_flax.verification import verify
 
@@ -78,21 +79,24 @@ def _run_training(
     if final.mdps < config.mdps:
         print(f"interrupted: {out} holds the block after {final.mdps} MDPs", file=sys.stderr)
         return INTERRUPTED
-    _print_summary(final, first_chunk, algorithm)
+    _print_summary(final, first_chunk, algorithm, config.attention)
     print(f"wrote {out} after {time.perf_counter() - began:.1f} s")
     return 0
 
 
-def _print_summary(final: Report, first_chunk: Report, algorithm: Algorithm) -> None:
-    trained = split(final.P, final.V, algorithm.p).effective
-    alignment = align(trained, algorithm.optimum(final.P.dtype))
+def _print_summary(
+    final: Report, first_chunk: Report, algorithm: Algorithm, attention: str
+) -> None:
     tail = final.losses[-1000:]
-    lines = {
-        f"mean loss of the last {tail.size} updates": f"{tail.mean():.2e}",
-        "scale c": np.array2string(np.asarray(alignment.c), precision=4, sign="+"),
-        "cosine to the theory's weights": f"{alignment.cosine:.7f}",
-        "largest entry off the theory's pattern": f"{alignment.off_pattern:.1e}",
-    }
+    lines = {f"mean loss of the last {tail.size} updates": f"{tail.mean():.2e}"}
+    if attention == "linear":  # of which alone the theory speaks
+        trained = split(final.P, final.V, algorithm.p).effective
+        alignment = align(trained, algorithm.optimum(final.P.dtype))
+        lines |= {
+            "scale c": np.array2string(np.asarray(alignment.c), precision=4, sign="+"),
+            "cosine to the theory's weights": f"{alignment.cosine:.7f}",
+            "largest entry off the theory's pattern": f"{alignment.off_pattern:.1e}",
+        }
     # The first chunk holds the compilation, so it is counted apart.
     updates = final.losses.size - first_chunk.losses.size
     for label, name in (("generation", "generation_seconds"), ("optimisation", "update_seconds")):
@@ -133,6 +137,8 @@ def _run_verify(names: tuple[str, ...], seed: int) -> int:
 def _run_evaluation(directory: Path, out: Path | None, config: EvaluationConfig) -> int:
     began = time.perf_counter()
     trained = checkpoint.load(directory)
+    if trained.training.attention != "linear":
+        raise ValueError(f"{directory} holds a block of softmax attention; only linear ones act")
     out = directory / "evaluation.csv" if out is None else out
     checkpoint.new_file(out)
     result = evaluate(trained.algorithm, trained.P, trained.V, config, trained.family)
@@ -151,6 +157,30 @@ def _run_evaluation(directory: Path, out: Path | None, config: EvaluationConfig)
     for (contender, reading), end in ends.items():
         scaled = (end - low) / (high - low) if high > low else float("nan")
         print(row.format(contender, reading, f"{end:.4f}", f"{scaled:.3f}"))
+    print(f"wrote {out} after {time.perf_counter() - began:.1f} s")
+    return 0
+
+
+def _run_sweep(spec: Path, out: Path, workers: int | None) -> int:
+    began = time.perf_counter()
+    try:
+        table = sweep(spec, out, workers, progress=True).table
+    except KeyboardInterrupt:
+        done, cells = finished_cells(out, spec)
+        print(
+            f"interrupted: {out} holds {done} of {cells} cells; "
+            "the same command finishes the rest",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
+    lines = {
+        "cells": f"{table['cell'].size}",
+        "cells that diverged": f"{np.isfinite(table['diverged_at']).sum()}",
+        "median final loss": f"{np.nanmedian(table['final_loss']):.2e}",
+        "largest final loss": f"{np.nanmax(table['final_loss']):.2e}",
+    }
+    for label, value in lines.items():
+        print(f"{label:<42} {value}")
     print(f"wrote {out} after {time.perf_counter() - began:.1f} s")
     return 0
 
@@ -206,6 +236,22 @@ def _evaluate_command(
     return lambda: _run_evaluation(directory, out, evaluation)
 
 
+def _sweep_command(
+    spec: tyro.conf.Positional[Path],
+    out: Path,
+    workers: int | None = None,
+) -> Job:
+    """Run every combination of settings and seeds in a TOML file; finish it if it was stopped.
+
+    Args:
+        spec: the file; the documentation of icrl_flax.sweep_spec shows one.
+        out: directory for the tables: new, empty, or that of the same sweep.
+        workers: batches that run at the same time; one for each of at most two
+            cores, or one on a GPU, if not given.
+    """
+    return lambda: _run_sweep(spec, out, workers)
+
+
 def parser() -> tyro.extras.SubcommandApp:
     """The whole command line, each command parsing to a job that main then runs."""
     train = tyro.extras.SubcommandApp()
@@ -215,6 +261,7 @@ def parser() -> tyro.extras.SubcommandApp:
     app.command(train, name="train", help="Train a block as Algorithms 1 and 2 do.")
     app.command(_evaluate_command, name="evaluate")
     app.command(_verify_command, name="verify")
+    app.command(_sweep_command, name="sweep")
     return app
 
 

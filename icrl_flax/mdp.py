@@ -1,6 +1,6 @@
 """Tabular Markov decision processes and the paper's random family (paper §4)."""
 
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -62,7 +62,7 @@ class TabularMDP(eqx.Module):
         return self.transition.shape[-2]
 
 
-def _flat_dirichlet(uniforms: Float[Array, "*batch k"]) -> Float[Array, "*batch k"]:
+def flat_dirichlet(uniforms: Float[Array, "*batch k"]) -> Float[Array, "*batch k"]:
     """Dirichlet(1, …, 1) along the last axis, from uniforms on [0, 1).
 
     Normalised exponentials have the law of `jax.random.dirichlet` with unit
@@ -81,26 +81,39 @@ class MDPFamily(Protocol):
         ...
 
 
+RewardLaw = Literal["uniform", "normal", "sparse", "state-action"]
+
+
 class RandomMDPs(eqx.Module):
-    """The family that the paper trains and evaluates on (paper §4).
+    """The family that the paper trains and evaluates on (paper §4), and its neighbours.
 
     The initial distribution and every P(·|s,a) are Dirichlet(1, …, 1); rewards
-    are uniform on (−1, 1), one for each pair (a, s′), whatever s.
+    are uniform on (−1, 1), one for each pair (a, s′), whatever s. The last two
+    settings change one of these laws each.
 
     Args:
         n_states: number of states S.
         n_actions: number of actions A.
         gamma: discount γ in [0, 1).
+        concentration: Dirichlet parameter; small ones make each pair favour few
+            successors.
+        reward: law of the rewards: the paper's; normal with the same variance;
+            the paper's with nine in ten replaced by 0; or uniform with one
+            reward for each pair (s, a), whatever s′.
     """
 
     n_states: int = eqx.field(static=True, default=9)
     n_actions: int = eqx.field(static=True, default=4)
     gamma: float = 0.5
+    concentration: float = eqx.field(static=True, default=1.0)
+    reward: RewardLaw = eqx.field(static=True, default="uniform")
 
     def __check_init__(self):
         _checks.positive_integer("n_states", self.n_states)
         _checks.positive_integer("n_actions", self.n_actions)
         _checks.discount("gamma", self.gamma)
+        _checks.positive("concentration", self.concentration)
+        _checks.one_of("reward", self.reward, get_args(RewardLaw))
 
     def sample(self, key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> TabularMDP:
         """Draw one MDP of the family, its arrays in `dtype`."""
@@ -108,9 +121,24 @@ class RandomMDPs(eqx.Module):
         # One draw for everything: XLA compiles each draw anew, half a second apiece.
         uniforms = jax.random.uniform(key, (s + s * a * s + a * s,), dtype)
         initial, transition, reward = jnp.split(uniforms, [s, s + s * a * s])
+        reward = 2 * reward.reshape(a, s) - 1
+        # Other laws draw from keys of their own: the rest of the MDP stays what it was.
+        dirichlet_key, reward_key = (jax.random.fold_in(key, k) for k in range(2))
+        if self.concentration == 1:
+            initial, transition = map(flat_dirichlet, (initial, transition.reshape(s, a, s)))
+        else:
+            alpha = jnp.full(s, self.concentration, dtype)
+            rows = jax.random.dirichlet(dirichlet_key, alpha, (1 + s * a,), dtype)
+            initial, transition = rows[0], rows[1:].reshape(s, a, s)
+        if self.reward == "normal":
+            reward = jax.random.normal(reward_key, (a, s), dtype) / 3**0.5
+        elif self.reward == "sparse":
+            reward = jnp.where(jax.random.uniform(reward_key, (a, s), dtype) < 0.1, reward, 0)
+        elif self.reward == "state-action":
+            reward = jax.random.uniform(reward_key, (s, a, 1), dtype, -1, 1)
         return TabularMDP(
-            transition=_flat_dirichlet(transition.reshape(s, a, s)),
-            reward=jnp.broadcast_to(2 * reward.reshape(a, s) - 1, (s, a, s)),
-            initial=_flat_dirichlet(initial),
+            transition=transition,
+            reward=jnp.broadcast_to(reward, (s, a, s)),
+            initial=initial,
             gamma=jnp.asarray(self.gamma, dtype),
         )

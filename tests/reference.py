@@ -193,3 +193,47 @@ class Adam:
         first = self.first / (1 - 0.9**self.t)
         second = self.second / (1 - 0.999**self.t)
         return theta - rate * first / (np.sqrt(second) + 1e-8)
+
+
+def population_loss(P12, V21, tokens, u, targets):
+    """Eq. (6) with P22 = V̄22 = 0: the mean over windows of ½‖u + V̄21 Σ̂ P12 w̃ − target‖²."""
+    total = 0.0
+    for x, each, target in zip(tokens, u, targets, strict=True):
+        w = np.array([1.0, *each])
+        e = each + V21 @ second_moment(x) @ P12 @ w - target
+        total += e @ e / 2
+    return total / len(tokens)
+
+
+def error_terms(P12, V21, c, U, W, tokens, u):
+    """X = c⁻¹ V̄⋆21 Σ̂ U w̃ + c W b and Y = W Σ̂ U w̃ for one window, b = Σ̂ P⋆12 w̃."""
+    w = np.array([1.0, *u])
+    sigma = second_moment(tokens)
+    return V21 @ sigma @ U @ w / c + c * W @ sigma @ P12 @ w, W @ sigma @ U @ w
+
+
+def unit_matrices(rows, columns):
+    """Matrices with a single 1, row by row."""
+    for i, j in np.ndindex(rows, columns):
+        unit = np.zeros((rows, columns))
+        unit[i, j] = 1
+        yield unit
+
+
+def excitation(P12, V21, tokens, u):
+    """What V̄⋆21 Σ̂ U w̃ and W b are on each window, one row per unit matrix U or W."""
+    left, right = [], []
+    for U in unit_matrices(*P12.shape):
+        W = np.zeros(V21.shape)
+        each = [error_terms(P12, V21, 1, U, W, x, z)[0] for x, z in zip(tokens, u, strict=True)]
+        left.append(np.concatenate(each))
+    for W in unit_matrices(*V21.shape):
+        U = np.zeros(P12.shape)
+        each = [error_terms(P12, V21, 1, U, W, x, z)[0] for x, z in zip(tokens, u, strict=True)]
+        right.append(np.concatenate(each))
+    return np.array(left), np.array(right)
+
+
+def canonical_correlations(left, right):
+    """Of two families of variables, one row per variable: by QR, largest first."""
+    return np.linalg.svd(np.linalg.qr(left.T)[0].T @ np.linalg.qr(right.T)[0])[1]

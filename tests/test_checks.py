@@ -8,10 +8,13 @@ from flax import nnx
 
 from icrl_flax import (
     ActorCritic,
+    ChainMDPs,
+    DeterministicMDPs,
     Effective,
     LinearAttentionBlock,
     RandomMDPs,
     Sarsa,
+    SparseMDPs,
     TabularMDP,
     TrainingConfig,
     _checks,
@@ -51,6 +54,10 @@ def with_entry(array, index, value):
 
 def roll(policy=HALF, state=0, n=2):
     return rollout(jax.random.key(0), mdp(), policy, state, n)
+
+
+def one_hot(d):
+    return Sarsa(d=d, features="one-hot").sample_features(jax.random.key(0), 3, 2, jnp.float32)
 
 
 def block(**changes):
@@ -160,6 +167,21 @@ WRONG = [
     (lambda: TrainingConfig(decay=float("nan")), "decay", "nan"),
     (lambda: TrainingConfig(gain=-1.0), "gain", "-1.0"),
     (lambda: TrainingConfig(parameters="half"), "parameters", "'half'"),
+    (lambda: TrainingConfig(method="momentum"), "method", "'momentum'"),
+    (lambda: TrainingConfig(schedule="linear"), "schedule", "'linear'"),
+    (lambda: TrainingConfig(attention="cosine"), "attention", "'cosine'"),
+    (lambda: TrainingConfig(floor=1.5), "floor", "1.5"),
+    (lambda: TrainingConfig(inverse_temperature=0.0), "inverse_temperature", "0.0"),
+    (lambda: TrainingConfig(mdps_per_update=0), "mdps_per_update", "0"),
+    (lambda: TrainingConfig(mdps=10, mdps_per_update=4), "mdps", "10"),
+    (lambda: RandomMDPs(concentration=0.0), "concentration", "0.0"),
+    (lambda: RandomMDPs(reward="cauchy"), "reward", "'cauchy'"),
+    (lambda: SparseMDPs(successors=0), "successors", "0"),
+    (lambda: SparseMDPs(n_states=3, successors=4), "successors", "4"),
+    (lambda: ChainMDPs(n_states=0), "n_states", "0"),
+    (lambda: DeterministicMDPs(gamma=1.0), "gamma", "1.0"),
+    (lambda: Sarsa(features="tiles"), "features", "'tiles'"),
+    (lambda: one_hot(d=5), "d", "5"),
     (lambda: TrainingConfig(dtype="float16"), "dtype", "'float16'"),
     (lambda: next(verify(Sarsa, sizes=0)), "sizes", "0"),
     (lambda: next(verify(Sarsa, largest=2.5)), "largest", "2.5"),

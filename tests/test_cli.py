@@ -247,6 +247,17 @@ def test_ctrl_c_keeps_the_block(tmp_path):
     assert not printed
 
 
+def test_softmax_attention_is_trained_but_does_not_act(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert cli.main(["train", "sarsa", "--out", str(out), *RUN, "--attention", "softmax"]) == 0
+    # The theory's scale and cosine are those of linear attention.
+    assert "cosine" not in capsys.readouterr().out
+    assert load(out).training.attention == "softmax"
+    assert cli.main(["evaluate", str(out)]) == 2
+    assert "softmax attention" in capsys.readouterr().err
+    assert not (out / "evaluation.csv").exists()
+
+
 # evaluate
 
 BRIEF = {"held_out": 2, "steps": 2, "every": 1, "trajectories": 2, "length": 2}

@@ -70,3 +70,41 @@ def test_integers_become_floating_point():
     mdp = TabularMDP(np.eye(2, dtype=int)[:, None], np.ones((2, 1, 2), int), np.array([1, 0]), 0)
     assert all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(mdp))
     assert (mdp.n_states, mdp.n_actions) == (2, 1)
+
+
+@pytest.mark.parametrize("concentration", [0.3, 4.0])
+def test_concentration(concentration):
+    family = RandomMDPs(S, A, concentration=concentration)
+    keys = jax.random.split(jax.random.key(0), DRAWS)
+    mdps = jax.vmap(lambda key: family.sample(key, jnp.float64))(keys)
+    beta = scipy.stats.beta(concentration, (S - 1) * concentration).cdf
+    for distribution in (mdps.transition, mdps.initial):
+        np.testing.assert_allclose(distribution.sum(axis=-1), 1, rtol=1e-12)
+        assert scipy.stats.kstest(np.ravel(distribution[..., 0]), beta).pvalue > 1e-3
+    correlation = np.corrcoef(mdps.initial[:, 0], mdps.transition[:, 0, 0, 0])[0, 1]
+    assert abs(correlation) < 4 / np.sqrt(DRAWS)
+
+
+def test_reward_laws(mdps):
+    keys = jax.random.split(jax.random.key(0), DRAWS)
+
+    def rewards(law):
+        family = RandomMDPs(S, A, gamma=0.8, reward=law)
+        drawn = jax.vmap(lambda key: family.sample(key, jnp.float64))(keys)
+        # The law of the rewards is all that changes.
+        np.testing.assert_allclose(drawn.transition, mdps.transition, rtol=1e-12)
+        return np.asarray(drawn.reward)
+
+    np.testing.assert_allclose(rewards("uniform"), mdps.reward, rtol=1e-12)
+    normal = rewards("normal")
+    np.testing.assert_array_equal(normal, np.broadcast_to(normal[:, :1], normal.shape))
+    assert scipy.stats.kstest(normal[:, 0].ravel(), "norm", (0, 3**-0.5)).pvalue > 1e-3
+    sparse = rewards("sparse")
+    np.testing.assert_array_equal(sparse, np.broadcast_to(sparse[:, :1], sparse.shape))
+    others = sparse[:, 0][sparse[:, 0] != 0]
+    assert others.size == pytest.approx(0.1 * sparse[:, 0].size, rel=0.2)
+    assert scipy.stats.kstest(others, "uniform", (-1, 2)).pvalue > 1e-3
+    pairs = rewards("state-action")
+    np.testing.assert_array_equal(pairs, np.broadcast_to(pairs[..., :1], pairs.shape))
+    assert np.unique(pairs).size == DRAWS * S * A
+    assert scipy.stats.kstest(pairs[..., 0].ravel(), "uniform", (-1, 2)).pvalue > 1e-3

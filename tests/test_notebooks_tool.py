@@ -7,6 +7,7 @@ for the execution itself.
 import importlib.util
 import os
 import shutil
+import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -187,14 +188,14 @@ def test_executes_once_per_change(
     tool: ModuleType, repository: Path, source: Path, stand_in: StandIn
 ) -> None:
     """The book shows the results of the current library, computed once."""
-    tool.main()
-    tool.main()
+    tool.main([])
+    tool.main([])
     assert stand_in.calls == 1
     assert shown(repository, tool, source) == "2"
 
     write(repository / "icrl_flax/__init__.py", "ONE = 1.0\n")
     stand_in.output = "2.0"
-    tool.main()
+    tool.main([])
     assert stand_in.calls == 2
     assert shown(repository, tool, source) == "2.0"
 
@@ -203,9 +204,9 @@ def test_restores_a_cleared_cache(
     tool: ModuleType, repository: Path, source: Path, stand_in: StandIn
 ) -> None:
     """An unchanged notebook is not executed again for the sake of the cache."""
-    tool.main()
+    tool.main([])
     shutil.rmtree(repository / "_build" / ".jupyter_cache")
-    tool.main()
+    tool.main([])
     assert stand_in.calls == 1
     assert shown(repository, tool, source) == "2"
 
@@ -215,12 +216,12 @@ def test_failure_is_not_kept(
 ) -> None:
     """A notebook that fails with a new library loses the results of the old one."""
     write(repository / "notebooks/another.md", NOTEBOOK.replace("1 + 1", "2 + 2"))
-    tool.main()
+    tool.main([])
     write(repository / "icrl_flax/__init__.py", "")
     stand_in.output = None
     for _ in range(2):
         with pytest.raises(SystemExit, match=r"another\.md, notebooks/chapter\.md"):
-            tool.main()
+            tool.main([])
     assert stand_in.calls == 2 + 2 * 2
     assert shown(repository, tool, source) is None
     assert not list((repository / "_build" / "notebooks").iterdir())
@@ -239,5 +240,30 @@ def test_refuses_what_the_book_would_read_differently(
     """Unusable front matter is an error before anything is executed."""
     write(source, text)
     with pytest.raises(SystemExit, match=complaint):
-        tool.main()
+        tool.main([])
     assert stand_in.calls == 0
+
+
+def test_executes_two_at_once(
+    tool: ModuleType, repository: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two notebooks wait for each other to start, which one after the other could not."""
+    write(repository / "notebooks/another.md", NOTEBOOK.replace("1 + 1", "2 + 2"))
+    meeting = threading.Barrier(2, timeout=20)
+    stand_in = StandIn(tool)
+
+    def execute(source: Path, notebook: Path) -> bool:
+        meeting.wait()
+        return stand_in(source, notebook)
+
+    monkeypatch.setattr(tool, "execute", execute)
+    tool.main([])
+    assert stand_in.calls == 2
+    assert shown(repository, tool, source) == "2"
+
+
+def test_refuses_no_workers(tool: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    """A number of workers below one is an error that names the option."""
+    with pytest.raises(SystemExit):
+        tool.main(["--at-once", "0"])
+    assert "--at-once must be at least 1, got 0" in capsys.readouterr().err

@@ -48,6 +48,15 @@ def test_teacher_uses_the_recorded_next_action():
     np.testing.assert_array_equal(updated, [10.25, 20])
 
 
+def test_one_hot_features():
+    """One parameter for each pair, so that q_w(s, a) is an entry of w."""
+    rule = Sarsa(d=6, features="one-hot")
+    phi = np.asarray(rule.sample_features(jax.random.key(0), 3, 2, jnp.float64))
+    w = np.arange(6.0)
+    np.testing.assert_array_equal(phi @ w, [[0, 1], [2, 3], [4, 5]])
+    assert phi.sum() == 6
+
+
 def test_features_and_start_are_uniform():
     rule = Sarsa(d=40)
     phi = rule.sample_features(jax.random.key(0), 9, 4, jnp.float64)

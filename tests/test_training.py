@@ -147,6 +147,57 @@ def test_defaults_are_the_papers():
     assert (config.gain, config.updates) == (0.1, 500_000)
 
 
+def test_several_mdps_per_update_average_their_gradients(rule, start_and_end):
+    """Window t of two MDPs makes one step of gradient descent, at a constant rate."""
+    config = dataclasses.replace(
+        CONFIG, mdps=4, mdps_per_update=2, method="sgd", schedule="constant", learning_rate=0.1
+    )
+    assert config.updates == 20
+    start, end = training_run(rule, config, FAMILY)
+    np.testing.assert_array_equal(start.P, start_and_end[0].P)
+    _, key = jax.random.split(jax.random.key(CONFIG.seed))
+    # As many MDPs as were generated for the other tests: compiled already.
+    data = lives(key, jnp.arange(500), rule, FAMILY, 10, CONFIG.window_length, jnp.float64)
+    tokens, u, target = map(np.asarray, (data.tokens, data.u, data.target))
+    P12, V21 = effective(start, rule.p)
+    for t in range(20):
+        group, window = divmod(t, 10)
+        both = [
+            (tokens[k, window], u[k, window], target[k, window])
+            for k in (2 * group, 2 * group + 1)
+        ]
+        mean = np.mean([loss(P12, V21, *example) for example in both])
+        assert end.losses[t] == pytest.approx(mean, rel=1e-9)
+        first, second = (reference.gradients(P12, V21, *example) for example in both)
+        P12 = P12 - 0.1 * (first[0] + second[0]) / 2
+        V21 = V21 - 0.1 * (first[1] + second[1]) / 2
+    P, V = assemble(P12, V21)
+    np.testing.assert_allclose(end.P, P, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(end.V, V, rtol=1e-9, atol=1e-12)
+
+
+def test_schedules():
+    config = TrainingConfig(mdps=100, windows=10, learning_rate=0.5, decay=0.1, decay_every=20)
+    assert (config.updates, config.stage) == (1000, 200)
+
+    def rates(counts=(0, 199, 200, 500, 999), **changes):
+        changed = dataclasses.replace(config, **changes)
+        return pytest.approx([float(changed.rate(count)) for count in counts], rel=1e-6)
+
+    assert rates() == [0.5, 0.5, 0.05, 0.005, 5e-5]
+    assert rates(floor=0.04) == [0.5, 0.5, 0.05, 0.02, 0.02]
+    assert rates(schedule="constant") == [0.5] * 5
+    half = [0.25 * (1 + np.cos(np.pi * t / 1000)) for t in (0, 199, 200, 500, 999)]
+    assert half == rates(schedule="cosine")
+    assert [0.1 + 0.8 * rate for rate in half] == rates(schedule="cosine", floor=0.2)
+    # 20 MDPs are 5 groups of 4, of 10 updates each.
+    several = dataclasses.replace(config, mdps_per_update=4)
+    assert (several.updates, several.stage) == (250, 50)
+    assert rates((0, 49, 50, 99, 249), mdps_per_update=4) == [0.5, 0.5, 0.05, 0.05, 5e-5]
+    # 20 MDPs are not whole groups of 8: the rate falls when as many are done.
+    assert rates((0, 29, 30, 49, 50), mdps=80, mdps_per_update=8) == [0.5, 0.5, 0.05, 0.05, 0.005]
+
+
 def test_learning_rate_is_a_staircase():
     """A gradient that never changes makes Adam's steps equal to its learning rate."""
     optimizer = TrainingConfig().optimizer()

@@ -11,6 +11,7 @@ A notebook is stale unless the key stored beside its executed copy equals
 `freshness_key` of its source as it is now.
 """
 
+import argparse
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,8 +167,18 @@ def execute(source: Path, notebook: Path) -> bool:
         # The settings in pyproject.toml are for the tests of the library.
         command += ["-c", os.devnull, "--rootdir", folder, "--noconftest"]
         command += ["-p", "no:cacheprovider"]
-        run = subprocess.run(command, cwd=ROOT, env=kernel_environment(), check=False)
-        if run.returncode == 0:
+        run = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=kernel_environment(),
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if run.returncode != 0:  # in one piece, whatever else is running
+            print(run.stdout, flush=True)
+        else:
             notebook.parent.mkdir(parents=True, exist_ok=True)
             copy.replace(notebook)
     return run.returncode == 0
@@ -188,48 +200,89 @@ def kernel_environment() -> dict[str, str]:
     return environment
 
 
-def bring_up_to_date(source: Path, cache: BookCache) -> bool:
-    """Execute `source` if it is stale and hand its results to the book."""
-    executed = Executed.of(source)
-    key = freshness_key(source)
-    notebook = as_the_book_reads(source)  # now, lest it be edited meanwhile
-    seconds = executed.seconds(key)
-    if seconds is None:
-        # Forgetting first means that neither a failure nor an interruption can
-        # leave results of an older library behind.
-        executed.key.unlink(missing_ok=True)
-        executed.notebook.unlink(missing_ok=True)
-        cache.forget(notebook)
-        print(f"{_name(source)}: executing", flush=True)
+@dataclass(frozen=True)
+class Job:
+    """One notebook, read once: it may be edited while another one is executed."""
+
+    source: Path
+    key: str
+    notebook: NotebookNode
+    executed: Executed
+
+    @classmethod
+    def of(cls, source: Path) -> "Job":
+        """Read the notebook `source` as it is now."""
+        return cls(source, freshness_key(source), as_the_book_reads(source), Executed.of(source))
+
+    def forget(self, cache: BookCache) -> None:
+        """Drop the results of an older library before the notebook is executed.
+
+        So neither a failure nor an interruption can leave them behind.
+        """
+        self.executed.key.unlink(missing_ok=True)
+        self.executed.notebook.unlink(missing_ok=True)
+        cache.forget(self.notebook)
+
+    def run(self) -> float | None:
+        """Execute the notebook; return how long that took, None if it failed."""
+        print(f"{_name(self.source)}: executing", flush=True)
         start = time.monotonic()
-        succeeded = execute(source, executed.notebook)
+        succeeded = execute(self.source, self.executed.notebook)
         seconds = time.monotonic() - start
-        if not succeeded:
-            print(f"{_name(source)}: FAILED after {seconds:.0f} s", flush=True)
-            return False
-        stored = json.dumps({"key": key, "seconds": seconds})
-        executed.key.write_text(stored, encoding="utf-8")
-        print(f"{_name(source)}: executed in {seconds:.0f} s", flush=True)
-    else:
-        print(f"{_name(source)}: unchanged", flush=True)
-    # Also when unchanged, since the book's cache may have been cleared.
-    cache.store(notebook, executed, seconds)
-    return True
+        verdict = "executed in" if succeeded else "FAILED after"
+        print(f"{_name(self.source)}: {verdict} {seconds:.0f} s", flush=True)
+        return seconds if succeeded else None
+
+    def keep(self, cache: BookCache, seconds: float) -> None:
+        """Hand the results of a successful execution to the book."""
+        stored = json.dumps({"key": self.key, "seconds": seconds})
+        self.executed.key.write_text(stored, encoding="utf-8")
+        cache.store(self.notebook, self.executed, seconds)
+
+
+def bring_up_to_date(jobs: list[Job], cache: BookCache, at_once: int) -> list[Job]:
+    """Execute the stale notebooks, hand all results to the book, return what failed."""
+    stale = []
+    for job in jobs:
+        seconds = job.executed.seconds(job.key)
+        if seconds is None:
+            job.forget(cache)
+            stale.append(job)
+        else:
+            print(f"{_name(job.source)}: unchanged", flush=True)
+            # Also when unchanged, since the book's cache may have been cleared.
+            cache.store(job.notebook, job.executed, seconds)
+    failed = []
+    # A notebook keeps one core busy most of the time.  The book's cache is a
+    # database that belongs to this thread.
+    with ThreadPoolExecutor(at_once) as pool:
+        running = {pool.submit(job.run): job for job in stale}
+        for future in as_completed(running):
+            job, seconds = running[future], future.result()
+            if seconds is None:
+                failed.append(job)
+            else:
+                job.keep(cache, seconds)
+    return failed
 
 
 def _name(source: Path) -> str:
     return source.relative_to(ROOT).as_posix()
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Bring every notebook up to date; exit non-zero if one of them fails."""
+    parser = argparse.ArgumentParser(description="Execute every stale notebook.")
+    parser.add_argument("--at-once", type=int, default=2, help="default: %(default)s")
+    at_once = parser.parse_args(arguments).at_once
+    if at_once < 1:
+        parser.error(f"--at-once must be at least 1, got {at_once}")
     sources = sorted((ROOT / "notebooks").glob("*.md"))
     for source in sources:
         check_readable(source)
-    cache = BookCache()
-    failed = [source for source in sources if not bring_up_to_date(source, cache)]
+    failed = bring_up_to_date([Job.of(source) for source in sources], BookCache(), at_once)
     if failed:
-        sys.exit("failed: " + ", ".join(_name(source) for source in failed))
+        sys.exit("failed: " + ", ".join(sorted(_name(job.source) for job in failed)))
 
 
 if __name__ == "__main__":

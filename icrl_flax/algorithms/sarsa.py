@@ -1,5 +1,7 @@
 """Batch semi-gradient SARSA (eqs. 2 and 4, Theorem 3.1)."""
 
+from typing import Literal
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -18,22 +20,26 @@ class Sarsa(Algorithm):
     """q_w(s, a) = wᵀφ(s, a), improved on the policy that acts: ε-greedy on q_w.
 
     p = 2d + 1 and q = d. Features are a table φ indexed `[s, a]`, with entries
-    uniform on (−1, 1), as is w before the first window (paper §4).
+    uniform on (−1, 1), as is w before the first window (paper §4). One-hot
+    features, one for each pair (s, a), make it tabular SARSA.
 
     Args:
         d: number of features.
         alpha: step size α > 0.
         epsilon: probability ε in [0, 1] of a uniform action.
+        features: their law; one-hot ones need d = S·A.
     """
 
     d: int = eqx.field(static=True, default=36)
     alpha: float = 0.2
     epsilon: float = 0.1
+    features: Literal["uniform", "one-hot"] = eqx.field(static=True, default="uniform")
 
     def __check_init__(self):
         _checks.positive_integer("d", self.d)
         _checks.positive("alpha", self.alpha)
         _checks.probability("epsilon", self.epsilon)
+        _checks.one_of("features", self.features, ("uniform", "one-hot"))
 
     @property
     def p(self) -> int:
@@ -46,6 +52,16 @@ class Sarsa(Algorithm):
     def sample_features(
         self, key: Key[Array, ""], n_states: int, n_actions: int, dtype: DTypeLike
     ) -> Float[Array, "S A d"]:
+        """Fresh φ for one MDP.
+
+        Raises:
+            ValueError: if features are one-hot and d is not S·A.
+        """
+        if self.features == "one-hot":
+            pairs = n_states * n_actions
+            if self.d != pairs:
+                raise ValueError(f"d must be S·A = {pairs} for one-hot features, got {self.d}")
+            return jnp.eye(pairs, dtype=dtype).reshape(n_states, n_actions, pairs)
         return jax.random.uniform(key, (n_states, n_actions, self.d), dtype, minval=-1, maxval=1)
 
     def sample_parameters(self, key: Key[Array, ""], dtype: DTypeLike) -> Float[Array, " d"]:

@@ -1,0 +1,390 @@
+"""Many runs from one specification, that survive being killed, and one tidy table."""
+
+import concurrent.futures
+import contextlib
+import csv
+import functools
+import json
+import math
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from tqdm import tqdm
+
+from icrl_flax import _checks, checkpoint
+from icrl_flax.alignment import align
+from icrl_flax.batched import BatchReport, summarise_batch, training_batch
+from icrl_flax.prompt import split
+from icrl_flax.sweep_spec import Spec, read_spec
+from icrl_flax.training import TrainingConfig
+
+SPEC, CELLS, TABLE, CURVES, PROVENANCE = (
+    "spec.json",
+    "cells",
+    "table.csv",
+    "curves.csv",
+    "provenance.json",
+)
+TAIL = 1000
+"""Updates whose mean loss is the final one."""
+FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+"""Of all updates: where the table gives the loss."""
+THRESHOLDS = ("1e-4", "1e-6", "1e-8")
+"""Losses: the table says how many updates each took."""
+BINS = 100
+"""Points of each loss curve."""
+RESULTS = (
+    "updates",
+    "final_loss",
+    *(f"loss_at_{fraction}" for fraction in FRACTIONS),
+    *(f"updates_to_{threshold}" for threshold in THRESHOLDS),
+    "c",
+    "cosine",
+    "off_pattern",
+    "diverged_at",
+)
+"""Columns of the table that hold results."""
+
+Column = np.ndarray
+
+
+class Tables(NamedTuple):
+    """What a finished sweep found, as columns; `pandas.DataFrame` takes either.
+
+    Attributes:
+        table: one row per cell: `cell`, `axis`, the settings, `seed`, and
+            `RESULTS`. Losses are means over `TAIL` updates (the final one) or
+            over one stage of the learning rate (`loss_at_…`, the share of all
+            updates; `updates_to_…`, updates done when the mean of a stage is
+            first that small, NaN if never). `c`, `cosine` and `off_pattern` are
+            those of `Alignment`, NaN for softmax attention. `diverged_at` is the
+            first update whose loss was not finite, NaN if there was none.
+        curves: `cell`, `update` (done at the end of the bin) and `loss`, the
+            geometric mean of the bin.
+    """
+
+    table: dict[str, Column]
+    curves: dict[str, Column]
+
+
+def sweep(
+    spec: Path | str | Mapping[str, Any],
+    out: Path | str,
+    workers: int | None = None,
+    progress: bool = False,
+) -> Tables:
+    """Run what is not yet done of a sweep, and write its tables.
+
+    Killed at any moment and called again, it finishes the rest; the tables are
+    those of an uninterrupted sweep, byte for byte.
+
+    Args:
+        spec: a TOML file, or what one would hold; see `sweep_spec`.
+        out: directory for spec.json, cells/, table.csv, curves.csv and
+            provenance.json: new, empty, or that of the same sweep.
+        workers: batches that run at the same time; if not given, one for each of
+            at most two cores, or one on a GPU. Results do not depend on it.
+        progress: show a bar on standard error.
+
+    Raises:
+        ValueError: if the specification is wrong, `out` holds something else or
+            is in use, or a finished batch on disk is damaged.
+        KeyboardInterrupt: on Ctrl-C, with all finished batches kept.
+    """
+    name = "SPEC" if isinstance(spec, Mapping) else Path(spec).name
+    out = Path(out)
+    plan = read_spec(spec)
+    workers = _default_workers() if workers is None else workers
+    _checks.positive_integer("workers", workers)
+    with _claimed(out, plan):
+        files = [_file(out, number) for number in range(len(plan.batches))]
+        done = [file.exists() for file in files]
+        sizes = [_updates(plan, batch) for batch in plan.batches]
+        bar = tqdm(
+            total=sum(sizes),
+            initial=sum(size for size, is_done in zip(sizes, done, strict=True) if is_done),
+            unit=" updates",
+            unit_scale=True,
+            mininterval=0.5,
+            disable=not progress,
+        )
+        began = time.perf_counter()
+        with bar:
+            _run_rest(
+                [k for k, is_done in enumerate(done) if not is_done], plan, out, workers, bar
+            )
+        results = [
+            _read_batch(file, batch) for file, batch in zip(files, plan.batches, strict=True)
+        ]
+        _write_tables(out, plan, results)
+        _write_provenance(out, name, plan, results, workers, time.perf_counter() - began)
+    return read_sweep(out)
+
+
+def read_sweep(out: Path | str) -> Tables:
+    """The tables of a finished sweep.
+
+    Raises:
+        ValueError: if the directory holds none.
+    """
+    try:
+        return Tables(*(_columns(Path(out) / name) for name in (TABLE, CURVES)))
+    except FileNotFoundError as error:
+        raise ValueError(f"{out} holds no finished sweep: it has no {TABLE}") from error
+
+
+def finished_cells(out: Path | str, spec: Path | str | Mapping[str, Any]) -> tuple[int, int]:
+    """How many cells of a sweep are done, and how many there are."""
+    plan = read_spec(spec)
+    done = [len(b) for k, b in enumerate(plan.batches) if _file(Path(out), k).exists()]
+    return sum(done), len(plan.cells)
+
+
+def _default_workers() -> int:
+    return min(2, os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+
+
+def _file(out: Path, number: int) -> Path:
+    return out / CELLS / f"batch-{number:05d}.json"
+
+
+def _updates(plan: Spec, batch: tuple[int, ...]) -> int:
+    return sum(plan.cells[cell].run.config.updates for cell in batch)
+
+
+@contextlib.contextmanager
+def _claimed(out: Path, plan: Spec) -> Iterator[None]:
+    """The directory, made or found to be this sweep's, locked while it is in use."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with _locked(out):
+            record = out / SPEC
+            if not record.exists():
+                # A sweep killed at its very beginning leaves a temporary file at most.
+                if any(not path.name.startswith(f".{SPEC}.") for path in out.iterdir()):
+                    raise ValueError(f"out: {out} exists and is not empty; nothing was changed")
+                _write_text(record, json.dumps(plan.record, indent=2) + "\n")
+            try:
+                same = json.loads(record.read_text(encoding="utf-8")) == plan.record
+            except ValueError as error:
+                raise ValueError(f"out: {record} is damaged: {error}") from error
+            if not same:
+                raise ValueError(f"out: {out} holds another sweep; nothing was changed")
+            (out / CELLS).mkdir(exist_ok=True)
+            for name in (SPEC, TABLE, CURVES, PROVENANCE, f"{CELLS}/batch-"):
+                folder, _, start = f"{out}/{name}".rpartition("/")
+                for path in Path(folder).glob(f".{start}*"):
+                    path.unlink()  # what was being written when it was killed
+            yield
+    except OSError as error:
+        raise ValueError(f"out: cannot write to {out}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """No second sweep in this directory; the lock dies with the process."""
+    try:
+        import fcntl
+    except ImportError:  # not a Unix system
+        yield
+        return
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"out: another sweep is writing to {directory}") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+class _Stopped(Exception):
+    """Another batch failed, or Ctrl-C."""
+
+
+def _run_rest(numbers: list[int], plan: Spec, out: Path, workers: int, bar: tqdm) -> None:
+    stop, counting = threading.Event(), threading.Lock()
+
+    def run(number: int) -> None:
+        batch = plan.batches[number]
+        runs = [plan.cells[cell].run for cell in batch]
+        began = time.perf_counter()
+
+        def watched() -> Iterator[BatchReport]:
+            for report in training_batch(runs):
+                if stop.is_set():
+                    raise _Stopped
+                with counting:
+                    bar.update(report.losses.size)
+                yield report
+
+        # The mode belongs to the thread, and so do the results, whatever the caller's is.
+        with jax.enable_x64(runs[0].config.dtype == "float64"):
+            report = summarise_batch(watched())
+        record = {
+            "cells": list(batch),
+            "rows": [_results(plan, cell, report, row) for row, cell in enumerate(batch)],
+            "curves": [_curve(report.losses[row]) for row in range(len(batch))],
+            "seconds": {
+                "generation": round(report.generation_seconds, 3),
+                "updates": round(report.update_seconds, 3),
+                "wall": round(time.perf_counter() - began, 3),
+            },
+            "environment": _environment(),
+        }
+        _write_text(_file(out, number), json.dumps(record, allow_nan=False) + "\n")
+
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(run, number) for number in numbers]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                future.result()
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _text(value: Any) -> str:
+    """A value so that it reads back as itself."""
+    if isinstance(value, (float, np.floating)):
+        return repr(float(value))
+    return str(value)
+
+
+_align = eqx.filter_jit(align)
+
+
+def _results(plan: Spec, cell: int, report: BatchReport, row: int) -> list[str]:
+    """The result columns of one cell."""
+    algorithm, config, _ = plan.cells[cell].run
+    losses = report.losses[row].astype(np.float64)
+    stages = stage_means(losses, config)
+    at = [stages[max(1, math.ceil(share * stages.size)) - 1] for share in FRACTIONS]
+    stage = min(config.stage, losses.size)
+    reached = [np.flatnonzero(stages <= float(threshold)) for threshold in THRESHOLDS]
+    to = [(int(found[0]) + 1) * stage if found.size else "" for found in reached]
+    closeness = ["", "", ""]
+    if config.attention == "linear":
+        with jax.enable_x64(True):
+            P, V = (jnp.asarray(np.asarray(x[row]), jnp.float64) for x in (report.P, report.V))
+            trained = split(P, V, algorithm.p).effective
+            alignment = _align(trained, algorithm.optimum(jnp.float64))
+            # Several heads have a matrix for c.
+            c = alignment.c if alignment.c.ndim == 0 else jnp.linalg.det(alignment.c)
+            closeness = [float(value) for value in (c, alignment.cosine, alignment.off_pattern)]
+    diverged_at = int(report.diverged_at[row])
+    values = [losses.size, losses[-TAIL:].mean(), *at, *to, *closeness]
+    return [*map(_text, values), "" if diverged_at < 0 else str(diverged_at)]
+
+
+def stage_means(
+    losses: Float[np.ndarray, " updates"], config: TrainingConfig
+) -> Float[np.ndarray, " stages"]:
+    """Mean loss of each whole stage of the learning rate; of everything if there is none."""
+    stage = min(config.stage, losses.size)
+    whole = losses.size // stage * stage
+    return losses[:whole].reshape(-1, stage).mean(axis=1)
+
+
+def _curve(losses: Float[np.ndarray, " updates"]) -> list[list[str]]:
+    """Updates done and geometric mean of the loss for each of at most `BINS` bins."""
+    count = min(BINS, losses.size)
+    ends = [losses.size * (k + 1) // count for k in range(count)]
+    # A loss of exactly 0 must not take its whole bin with it.
+    logs = np.log(np.maximum(losses.astype(np.float64), np.finfo(np.float32).tiny))
+    means = [logs[begin:end].mean() for begin, end in zip([0, *ends], ends, strict=False)]
+    return [[str(end), _text(np.exp(mean))] for end, mean in zip(ends, means, strict=True)]
+
+
+def _read_batch(file: Path, batch: tuple[int, ...]) -> dict[str, Any]:
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        fits = record["cells"] == list(batch) and len(record["rows"]) == len(record["curves"])
+        fits &= all(len(row) == len(RESULTS) for row in record["rows"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is damaged; delete it to run its cells again") from error
+    if not fits or len(record["rows"]) != len(batch):
+        raise ValueError(f"{file} is of another sweep; delete it to run its cells again")
+    return record
+
+
+def _write_text(path: Path, text: str) -> None:
+    checkpoint.write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
+
+
+def _write_tables(out: Path, plan: Spec, results: list[dict[str, Any]]) -> None:
+    found, curves = {}, {}
+    for result in results:
+        found |= zip(result["cells"], result["rows"], strict=True)
+        curves |= zip(result["cells"], result["curves"], strict=True)
+    header = ["cell", "axis", *plan.columns, "seed", *RESULTS]
+    rows = [
+        [number, cell.axis, *map(_text, cell.settings), cell.run.config.seed, *found[number]]
+        for number, cell in enumerate(plan.cells)
+    ]
+    points = [[number, *point] for number in range(len(plan.cells)) for point in curves[number]]
+
+    def write(path: Path, table: list[list[Any]]) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(table)
+
+    curve_table = [["cell", "update", "loss"], *points]
+    checkpoint.write_atomically(out / CURVES, lambda path: write(path, curve_table))
+    checkpoint.write_atomically(out / TABLE, lambda path: write(path, [header, *rows]))
+
+
+@functools.cache
+def _environment() -> dict[str, Any]:
+    """What made a result: packages, device and processor."""
+    processor = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                processor = line.partition(":")[2].strip()
+                break
+    return {**checkpoint.provenance(), "processor": processor, "cores": os.cpu_count()}
+
+
+def _write_provenance(
+    out: Path, name: str, plan: Spec, results: list[dict[str, Any]], workers: int, seconds: float
+) -> None:
+    environments = []
+    for result in results:
+        if result["environment"] not in environments:
+            environments.append(result["environment"])
+    record = {
+        "command": f"python -m icrl_flax sweep {name} --out {out.absolute().name}",
+        "spec": plan.record,
+        "environments": environments,
+        "workers": workers,
+        "seconds_of_the_last_call": round(seconds, 3),
+        "batches": [{"cells": r["cells"], "seconds": r["seconds"]} for r in results],
+    }
+    _write_text(out / PROVENANCE, json.dumps(record, indent=2) + "\n")
+
+
+def _columns(path: Path) -> dict[str, Column]:
+    """A CSV file as columns: integers, floating-point numbers (NaN if empty) or text."""
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    columns = {}
+    for name, cells in zip(header, zip(*rows, strict=True), strict=True):
+        for convert in (int, lambda cell: float(cell or "nan"), str):
+            try:
+                columns[name] = np.array([convert(cell) for cell in cells])
+                break
+            except ValueError:
+                continue
+    return columns

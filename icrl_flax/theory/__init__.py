@@ -1,0 +1,77 @@
+"""Theorem 3.2, measured: the population loss, its optima, its constants and its flow.
+
+Everything here works in float64 and needs JAX's x64 mode. It needs SciPy and Diffrax,
+which the extra `theory` installs, so `icrl_flax` itself does not import it.
+"""
+
+from icrl_flax.theory.cubic import CubicMoments, CubicTheta
+from icrl_flax.theory.flow import Flow, Settled, descend, gradient_flow, settle
+from icrl_flax.theory.guarantee import Constants, Guarantee, constants, sharpest_radius
+from icrl_flax.theory.manifold import (
+    conserved,
+    inner,
+    nearest_scale,
+    norm,
+    predicted_scale,
+    project_normal,
+    tangent,
+    tube_points,
+)
+from icrl_flax.theory.moments import Moments
+from icrl_flax.theory.population import Population, draw_population, offset
+from icrl_flax.theory.richness import (
+    Richness,
+    bootstrap,
+    kappa_r,
+    richness,
+    witness,
+)
+from icrl_flax.theory.spectrum import (
+    Modes,
+    SecondMoments,
+    lanczos,
+    linearised_loss,
+    linearised_slope,
+    modes,
+    second_moments,
+    smallest_eigenvalues,
+)
+
+__all__ = [
+    "Constants",
+    "CubicMoments",
+    "CubicTheta",
+    "Flow",
+    "Guarantee",
+    "Modes",
+    "Moments",
+    "Population",
+    "Richness",
+    "SecondMoments",
+    "Settled",
+    "bootstrap",
+    "conserved",
+    "constants",
+    "descend",
+    "draw_population",
+    "gradient_flow",
+    "inner",
+    "kappa_r",
+    "lanczos",
+    "linearised_loss",
+    "linearised_slope",
+    "modes",
+    "nearest_scale",
+    "norm",
+    "offset",
+    "predicted_scale",
+    "project_normal",
+    "richness",
+    "second_moments",
+    "settle",
+    "sharpest_radius",
+    "smallest_eigenvalues",
+    "tangent",
+    "tube_points",
+    "witness",
+]

@@ -1,0 +1,270 @@
+"""Gradient flow on the population loss (eq. 7), by an adaptive solver."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from icrl_flax import _checks
+from icrl_flax.prompt import Effective
+
+
+class Loss(Protocol):
+    """Whatever knows L and ∇L at θ̄(c) + Δ: `Population` or `Moments`."""
+
+    def loss(self, c: Any, delta: Effective) -> Float[Array, ""]:
+        """L(θ̄(c) + Δ)."""
+        ...
+
+    def gradient(self, c: Any, delta: Effective) -> Effective:
+        """∇L at θ̄(c) + Δ."""
+        ...
+
+
+class Flow(NamedTuple):
+    """A solution of Δ' = −∇L(θ̄(c) + Δ) at given times.
+
+    Attributes:
+        times: t, in units of 1/(loss per squared parameter).
+        delta: Δ(t), with the time as leading axis.
+        loss: L(t).
+        steps: steps that the solver took, rejected ones included.
+    """
+
+    times: Float[Array, "*runs T"]
+    delta: Effective
+    loss: Float[Array, "*runs T"]
+    steps: Int[Array, "*runs"]
+
+
+def gradient_flow(
+    loss: Loss,
+    c: float | Float[Array, "*runs"],
+    delta: Effective,
+    times: Float[Array, " T"],
+    rtol: float = 1e-8,
+    atol: float = 1e-12,
+    max_steps: int = 1_000_000,
+) -> Flow:
+    """Solve the gradient flow from θ̄(c) + Δ(0), in the coordinates Δ.
+
+    With c near the scale that the flow reaches, Δ tends to 0 and keeps its relative
+    accuracy, so losses far below the square of the machine's precision mean something.
+    Solver: Tsitouras' 5(4) pair, step by step error below atol · s + rtol · |Δ|, where s
+    is the largest entry of Δ(0).
+
+    Args:
+        loss: L and ∇L.
+        c: scale of the point that Δ counts from, not 0; with a leading axis for a batch.
+        delta: Δ(0), with the same leading axis.
+        times: increasing, from the time 0 at which the flow starts.
+        rtol: relative tolerance of a step.
+        atol: absolute tolerance of a step, relative to the largest entry of Δ(0).
+        max_steps: bound on the number of steps.
+
+    Raises:
+        ValueError: if JAX's x64 mode is off or a tolerance is not positive.
+        RuntimeError: if a flow does not reach the last time, for instance in max_steps.
+    """
+    _checks.x64("gradient_flow")
+    _checks.positive("rtol", rtol)
+    _checks.positive("atol", atol)
+    _checks.positive_integer("max_steps", max_steps)
+    _checks.non_zero_entries("c", c)
+    times, c = jnp.asarray(times), jnp.asarray(c)
+    # One program each for one flow and for a batch of them.
+    run = _solve if c.ndim == 0 else _solve_batch
+    # The tolerances as arrays: one program for all of them.
+    flow, arrived = run(loss, c, delta, times, jnp.asarray(rtol), jnp.asarray(atol), max_steps)
+    _check(arrived, times[-1], max_steps, rtol, atol)
+    return flow
+
+
+def _check(arrived: Bool[Array, "*runs"], time: Any, max_steps: int, rtol: Any, atol: Any) -> None:
+    if not arrived.all():
+        raise RuntimeError(
+            f"the flow did not reach time {float(time)} within max_steps = {max_steps}, "
+            f"at rtol = {rtol} and atol = {atol}"
+        )
+
+
+def _one(loss, c, delta, times, rtol, atol, max_steps) -> tuple[Flow, Bool[Array, ""]]:
+    largest = jnp.max(jnp.stack([jnp.abs(leaf).max() for leaf in delta]))
+    # Δ in units of its first size: then the tolerances mean the same however small it is.
+    unit = jax.tree.map(lambda leaf: leaf / largest, delta)
+
+    def gradient(y):
+        slope = loss.gradient(c, jax.tree.map(lambda leaf: leaf * largest, y))
+        return jax.tree.map(lambda leaf: leaf / largest, slope)
+
+    solution = _descend(gradient, unit, times, rtol, atol, max_steps)
+    path = jax.tree.map(lambda leaf: leaf * largest, solution.ys)
+    losses = jax.lax.map(lambda point: loss.loss(c, point), path)
+    arrived = diffrax.is_okay(solution.result)
+    return Flow(times, path, losses, solution.stats["num_steps"]), arrived
+
+
+_solve = eqx.filter_jit(_one)
+
+
+@eqx.filter_jit
+def _solve_batch(
+    loss, c, delta, times, rtol, atol, max_steps
+) -> tuple[Flow, Bool[Array, " runs"]]:
+    return jax.vmap(lambda c, delta: _one(loss, c, delta, times, rtol, atol, max_steps))(c, delta)
+
+
+class Settled(NamedTuple):
+    """Where flows came to rest, and when.
+
+    Attributes:
+        delta: Δ at the end of each flow.
+        loss: L there.
+        time: t there; the longest time allowed if L did not fall far enough.
+        steps: steps that the solver took, rejected ones included.
+    """
+
+    delta: Effective
+    loss: Float[Array, " runs"]
+    time: Float[Array, " runs"]
+    steps: Int[Array, " runs"]
+
+
+def settle(
+    loss: Loss,
+    c: Float[Array, " runs"],
+    delta: Effective,
+    until: float,
+    longest: float,
+    rtol: float = 1e-8,
+    atol: float = 1e-12,
+    together: int = 16,
+    max_steps: int = 1_000_000,
+) -> Settled:
+    """Follow each flow from θ̄(c) + Δ(0) until L < until, or up to a longest time.
+
+    The same solver as `gradient_flow`, for a batch.
+
+    Args:
+        loss: L and ∇L.
+        c: scales of the points that Δ counts from, one per run, not 0.
+        delta: Δ(0), with the same leading axis.
+        until: loss at which a flow may stop.
+        longest: time at which it has to.
+        rtol: relative tolerance of a step.
+        atol: absolute tolerance of a step, relative to the largest entry of Δ(0).
+        together: runs that are solved at once; a slow one keeps no others waiting.
+        max_steps: bound on the number of steps.
+
+    Raises:
+        ValueError: if JAX's x64 mode is off or a number that has to be positive is not.
+        RuntimeError: if max_steps do not suffice.
+    """
+    _checks.x64("settle")
+    for name, value in (("until", until), ("longest", longest), ("rtol", rtol), ("atol", atol)):
+        _checks.positive(name, value)
+    for name, value in (("together", together), ("max_steps", max_steps)):
+        _checks.positive_integer(name, value)
+    _checks.non_zero_entries("c", c)
+    settled, arrived = _settle(
+        loss, jnp.asarray(c), delta, until, longest, rtol, atol, int(together), int(max_steps)
+    )
+    _check(arrived, longest, max_steps, rtol, atol)
+    return settled
+
+
+@eqx.filter_jit
+def _settle(
+    loss, c, delta, until, longest, rtol, atol, together, max_steps
+) -> tuple[Settled, Bool[Array, " runs"]]:
+    def one(run):
+        c, delta = run
+        largest = jnp.max(jnp.stack([jnp.abs(leaf).max() for leaf in delta]))
+
+        def whole(y):
+            return jax.tree.map(lambda leaf: leaf * largest, y)
+
+        solution = _descend(
+            lambda y: jax.tree.map(lambda leaf: leaf / largest, loss.gradient(c, whole(y))),
+            jax.tree.map(lambda leaf: leaf / largest, delta),
+            jnp.asarray(longest)[None],
+            rtol,
+            atol,
+            max_steps,
+            event=diffrax.Event(lambda t, y, *args, **kwargs: loss.loss(c, whole(y)) < until),
+        )
+        end = whole(jax.tree.map(lambda leaf: leaf[-1], solution.ys))
+        settled = Settled(end, loss.loss(c, end), solution.ts[-1], solution.stats["num_steps"])
+        return settled, diffrax.is_okay(solution.result)
+
+    return jax.lax.map(one, (c, delta), batch_size=together)
+
+
+def descend(
+    gradient: Callable[[Any], Any],
+    start: Any,
+    times: Float[Array, " T"],
+    rtol: float = 1e-8,
+    atol: float = 1e-12,
+    max_steps: int = 1_000_000,
+) -> Any:
+    """Solve θ' = −gradient(θ) for a batch of starts, whatever pytree θ is.
+
+    The same solver as `gradient_flow`, in θ itself: step by step error below
+    atol + rtol · |θ|.
+
+    Args:
+        gradient: θ ↦ ∇L(θ) for one θ; a method of an Equinox module is compiled once.
+        start: θ(0), every leaf with the batch as leading axis.
+        times: increasing, from the time 0 at which the flow starts.
+        rtol: relative tolerance of a step.
+        atol: absolute tolerance of a step.
+        max_steps: bound on the number of steps.
+
+    Returns:
+        θ at each time: leaves with axes (batch, time, …).
+
+    Raises:
+        ValueError: if JAX's x64 mode is off or a tolerance is not positive.
+        RuntimeError: if a flow does not reach the last time, for instance in max_steps.
+    """
+    _checks.x64("descend")
+    _checks.positive("rtol", rtol)
+    _checks.positive("atol", atol)
+    _checks.positive_integer("max_steps", max_steps)
+    times = jnp.asarray(times)
+    path, arrived = _descend_batch(gradient, start, times, rtol, atol, max_steps)
+    _check(arrived, times[-1], max_steps, rtol, atol)
+    return path
+
+
+@eqx.filter_jit
+def _descend_batch(
+    gradient, start, times, rtol, atol, max_steps
+) -> tuple[Any, Bool[Array, " runs"]]:
+    def one(start):
+        solution = _descend(gradient, start, times, rtol, atol, max_steps)
+        return solution.ys, diffrax.is_okay(solution.result)
+
+    return jax.vmap(one)(start)
+
+
+def _descend(gradient, start, times, rtol, atol, max_steps, event=None) -> diffrax.Solution:
+    saveat = diffrax.SaveAt(ts=times) if event is None else diffrax.SaveAt(t1=True)
+    return diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: jax.tree.map(jnp.negative, gradient(y))),
+        diffrax.Tsit5(),
+        t0=0.0,
+        t1=times[-1],
+        dt0=None,
+        y0=start,
+        saveat=saveat,
+        stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
+        max_steps=max_steps,
+        throw=False,
+        event=event,
+    )

@@ -1,0 +1,188 @@
+"""A batch of runs is what each run is alone."""
+
+import dataclasses
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from icrl_flax import (
+    ActorCritic,
+    Examples,
+    RandomMDPs,
+    Run,
+    Sarsa,
+    TrainingConfig,
+    summarise_batch,
+    train,
+    train_batch,
+    training_batch,
+)
+from icrl_flax.batched import program
+from icrl_flax.training import chunk_size, in_order
+
+CONFIG = TrainingConfig(
+    mdps=8,
+    windows=5,
+    window_length=4,
+    learning_rate=1e-2,
+    decay=0.5,
+    decay_every=2,
+    gain=0.5,
+    dtype="float64",
+)
+FAMILY = RandomMDPs(3, 2)
+
+
+def change(run, algorithm=(), family=(), **config):
+    return Run(
+        dataclasses.replace(run.algorithm, **dict(algorithm)),
+        dataclasses.replace(run.config, **config),
+        dataclasses.replace(run.family, **dict(family)),
+    )
+
+
+def different(run):
+    """Runs of one batch, each with a number of its own where numbers may differ."""
+    return [
+        run,
+        change(run, seed=7, algorithm={"alpha": 0.9, "epsilon": 0.6}),
+        change(run, seed=7, family={"gamma": 0.9}, gain=0.2),
+        change(run, learning_rate=3e-2, decay=0.8, floor=0.6),
+    ]
+
+
+RUNS = {
+    "sarsa": Run(Sarsa(d=3), CONFIG, FAMILY),
+    "actor-critic": Run(
+        ActorCritic(m=3, d=2),
+        dataclasses.replace(CONFIG, schedule="cosine", mdps_per_update=2),
+        FAMILY,
+    ),
+    "all entries": Run(Sarsa(d=2), dataclasses.replace(CONFIG, parameters="full"), FAMILY),
+}
+
+
+@pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
+def test_each_row_is_the_run_alone(run):
+    runs = different(run)
+    batch = train_batch(runs)
+    assert batch.mdps == 8
+    np.testing.assert_array_equal(batch.diverged_at, [-1] * 4)
+    for row, (algorithm, config, family) in enumerate(runs):
+        alone = train(algorithm, config, family)
+        np.testing.assert_allclose(batch.losses[row], alone.losses, rtol=1e-9)
+        np.testing.assert_allclose(batch.P[row], alone.P, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(batch.V[row], alone.V, rtol=1e-9, atol=1e-12)
+    # Every number arrived: no two rows are one.
+    assert len(np.unique(batch.losses[:, -1])) == 4
+
+
+def test_single_precision_is_kept():
+    batch = train_batch([change(RUNS["sarsa"], dtype="float32")] * 2)
+    assert batch.P.dtype == batch.V.dtype == batch.losses.dtype == np.float32
+
+
+SGD = change(RUNS["sarsa"], method="sgd", schedule="constant", learning_rate=0.1)
+
+
+def test_one_that_diverges_leaves_the_others_alone():
+    lost = change(SGD, learning_rate=1e9)
+    batch = train_batch([SGD, lost, change(SGD, seed=1)])
+    with pytest.raises(FloatingPointError) as error:
+        train(*lost)
+    number = int(re.search(r"\d+$", str(error.value))[0])
+    np.testing.assert_array_equal(batch.diverged_at, [-1, number, -1])
+    assert np.isfinite(batch.losses[1, :number]).all()
+    assert np.isnan(batch.losses[1, number:]).all()
+    for row, run in ((0, SGD), (2, change(SGD, seed=1))):
+        alone = train(*run)
+        np.testing.assert_allclose(batch.losses[row], alone.losses, rtol=1e-9)
+        np.testing.assert_allclose(batch.P[row], alone.P, rtol=1e-9, atol=1e-12)
+
+
+def test_reports_follow_the_mdps():
+    """Long lives make several reports, the last one shorter."""
+    config = TrainingConfig(mdps=7, windows=1000, window_length=2)
+    runs = [Run(Sarsa(d=2), dataclasses.replace(config, seed=s), FAMILY) for s in (0, 1)]
+    reports = list(training_batch(runs))
+    assert [report.mdps for report in reports] == [0, 2, 4, 6, 7]
+    assert [report.losses.shape for report in reports] == [
+        (2, 0),
+        *[(2, 2000)] * 3,
+        (2, 1000),
+    ]
+    total = summarise_batch(iter(reports))
+    joined = np.concatenate([report.losses for report in reports], axis=1)
+    np.testing.assert_array_equal(total.losses, joined)
+    np.testing.assert_array_equal(total.P, reports[-1].P)
+    assert total.update_seconds == pytest.approx(sum(r.update_seconds for r in reports))
+    alone = train(*runs[1])
+    np.testing.assert_allclose(joined[1], alone.losses, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("runs", [1, 3, 8, 64])
+@pytest.mark.parametrize("together", [1, 4])
+def test_memory_is_bounded(runs, together):
+    config = TrainingConfig(mdps_per_update=together)
+    size = chunk_size(config, runs)
+    assert size % together == 0
+    # Whole updates, however many runs: one MDP each is the least.
+    least = together * runs * config.windows
+    assert least <= size * runs * config.windows <= max(5000, least)
+
+
+STATIC = [
+    {"algorithm": {"d": 4}},
+    {"algorithm": {"features": "one-hot"}},
+    {"family": {"n_states": 4}},
+    {"family": {"concentration": 0.5}},
+    {"windows": 6},
+    {"window_length": 5},
+    {"mdps": 10},
+    {"mdps_per_update": 2},
+    {"method": "sgd"},
+    {"schedule": "cosine"},
+    {"decay_every": 3},
+    {"attention": "softmax"},
+    {"parameters": "full"},
+    {"dtype": "float32"},
+]
+
+
+@pytest.mark.parametrize("changes", STATIC, ids=str)
+def test_what_changes_a_program_is_refused(changes):
+    run = RUNS["sarsa"]
+    other = change(run, **changes)
+    assert program(other) != program(run)
+    with pytest.raises(ValueError, match=r"^runs must differ only in"):
+        next(training_batch([run, other]))
+
+
+def test_numbers_change_no_program():
+    assert len({program(run) for run in different(RUNS["sarsa"])}) == 1
+
+
+def test_no_runs():
+    with pytest.raises(ValueError, match=r"^runs must hold at least one"):
+        next(training_batch([]))
+    with pytest.raises(ValueError, match=r"^reports must hold at least one"):
+        summarise_batch([])
+
+
+def test_double_precision_needs_x64():
+    with jax.enable_x64(False), pytest.raises(ValueError, match=r"float64.*jax_enable_x64"):
+        next(training_batch([RUNS["sarsa"]]))
+
+
+def test_order_of_several_mdps_per_update():
+    """Update t of a group holds window t of each of its MDPs."""
+    mdp, window = jnp.meshgrid(jnp.arange(6.0), jnp.arange(3.0), indexing="ij")
+    examples = Examples(mdp[..., None, None], window[..., None], window[..., None])
+    ordered = in_order(examples, 2)
+    assert ordered.u.shape == (9, 2, 1)
+    np.testing.assert_array_equal(ordered.u[:, 0, 0], [0, 1, 2] * 3)
+    np.testing.assert_array_equal(ordered.tokens[:, 0, 0, 0], [0] * 3 + [2] * 3 + [4] * 3)
+    np.testing.assert_array_equal(ordered.tokens[:, 1, 0, 0], [1] * 3 + [3] * 3 + [5] * 3)
