@@ -269,4 +269,4 @@ def test_average_reward_is_the_mean_over_a_long_run(with_ends):
                 following[t] += chance
         state = following
     found = average_reward(mdp, jnp.asarray(policy))
-    assert float(found) == pytest.approx(earned / 200, rel=1e-10)
+    assert float(found) == pytest.approx(float(earned) / 200, rel=1e-10)
