@@ -23,6 +23,7 @@ from icrl_flax.construction import construct, rescale
 from icrl_flax.control import BlockLearner, EvaluationConfig, evaluate, oracle, uniform
 from icrl_flax.evaluation import (
     action_values,
+    average_reward,
     expected_return,
     expected_rewards,
     monte_carlo_return,
@@ -78,6 +79,7 @@ __all__ = [
     "align",
     "attention",
     "augment",
+    "average_reward",
     "bilinear_term",
     "build_prompt",
     "construct",

@@ -6,7 +6,8 @@ w̃ = [1 ; u], one block with P12 = P⋆12 and V̄21 = V̄⋆21 computes
     u + (1/n) Σ_i (V̄⋆21 x_i) (x_iᵀ P⋆12 w̃):
 
 a scalar error for each transition, linear in the parameters, times a linear
-image of the same token. Everything else (the block, its layout, training,
+image of the same token. A rule that needs several such terms has several heads.
+Everything else (the block, its layout, training,
 checkpoints, verification, plots) is written once, over p and q.
 
 To add a rule, put one file into `icrl_flax/algorithms/` that defines one
@@ -43,7 +44,8 @@ class Algorithm(eqx.Module):
     @classmethod
     def name(cls) -> str:
         """The rule's name on the command line: its class name in kebab case."""
-        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
+        word = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])"
+        return re.sub(word, "-", cls.__name__).lower()
 
     @property
     @abc.abstractmethod
@@ -59,6 +61,16 @@ class Algorithm(eqx.Module):
     def D(self) -> int:
         """Height of the prompt, and of the square matrices P and V."""
         return self.p + self.q + 1
+
+    @property
+    def heads(self) -> int:
+        """Number of heads that the construction needs; their updates add up."""
+        return 1
+
+    @property
+    def weights_shape(self) -> tuple[int, ...]:
+        """Shape of P and of V: one head has no axis for it."""
+        return (self.D, self.D) if self.heads == 1 else (self.heads, self.D, self.D)
 
     @abc.abstractmethod
     def sample_features(
@@ -96,7 +108,10 @@ class Algorithm(eqx.Module):
 
     @abc.abstractmethod
     def optimum(self, dtype: DTypeLike) -> Effective:
-        """(P⋆12, V̄⋆21): the weights with which one block is this rule."""
+        """(P⋆12, V̄⋆21): the weights with which one block is this rule.
+
+        With several heads both have a leading axis, the head.
+        """
 
     @classmethod
     @abc.abstractmethod

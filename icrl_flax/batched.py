@@ -77,8 +77,8 @@ class BatchReport:
         update_seconds: wall time spent on updates, likewise.
     """
 
-    P: Float[Array, "runs D D"]
-    V: Float[Array, "runs D D"]
+    P: Float[Array, "runs *heads D D"]
+    V: Float[Array, "runs *heads D D"]
     losses: Float[np.ndarray, "runs updates"]
     diverged_at: Int[np.ndarray, " runs"]
     mdps: int

@@ -8,26 +8,39 @@ from jaxtyping import Array, Float
 
 from icrl_flax import _checks
 from icrl_flax._precision import full_precision
-from icrl_flax.prompt import Blocks, Effective, build_prompt, embed, readout, split
+from icrl_flax.prompt import (
+    Blocks,
+    Effective,
+    build_prompt,
+    embed,
+    readout,
+    split,
+    sum_over_heads,
+)
 
 
 @full_precision
 def attention(
-    P: Float[Array, "D D"], V: Float[Array, "D D"], H: Float[Array, "D columns"]
+    P: Float[Array, "*heads D D"], V: Float[Array, "*heads D D"], H: Float[Array, "D columns"]
 ) -> Float[Array, "D columns"]:
-    """H + (1/n) (V H)(Hᵀ P H), eq. (1): linear, one head, no mask.
+    """H + (1/n) (V H)(Hᵀ P H), eq. (1): linear, no mask; the products of several heads add up.
 
     The normaliser is the number n of transitions, though H has n+1 columns.
     """
     n = H.shape[1] - 1
-    return H + (V @ H) @ (H.T @ P @ H) / n
+
+    def of_one_head(head: tuple[Float[Array, "D D"], Float[Array, "D D"]]):
+        P, V = head
+        return (V @ H) @ (H.T @ P @ H)
+
+    return H + sum_over_heads(of_one_head, (P, V)) / n
 
 
 def xavier_normal(
-    key, shape: tuple[int, int], gain: float | Float[Array, ""], dtype: DTypeLike
-) -> Float[Array, "rows columns"]:
+    key, shape: tuple[int, ...], gain: float | Float[Array, ""], dtype: DTypeLike
+) -> Float[Array, "*heads rows columns"]:
     """Entries N(0, gain² · 2/(rows + columns)): the paper's start for both blocks."""
-    return gain * (2 / sum(shape)) ** 0.5 * jax.random.normal(key, shape, dtype)
+    return gain * (2 / sum(shape[-2:])) ** 0.5 * jax.random.normal(key, shape, dtype)
 
 
 def initial_effective(
@@ -36,6 +49,7 @@ def initial_effective(
     q: int,
     gain: float | Float[Array, ""] = 0.1,
     dtype: DTypeLike = jnp.float32,
+    heads: int = 1,
 ) -> Effective:
     """θ_eff before training (paper §4): both blocks Xavier-normal.
 
@@ -45,10 +59,12 @@ def initial_effective(
         q: number of parameters that the rule updates.
         gain: Xavier gain.
         dtype: floating-point type of the blocks.
+        heads: number of heads; each is drawn as one head would be.
     """
+    leading = () if heads == 1 else (heads,)
     return Effective(
-        P12=xavier_normal(rngs.params(), (p, q + 1), gain, dtype),
-        V21=xavier_normal(rngs.params(), (q, p), gain, dtype),
+        P12=xavier_normal(rngs.params(), (*leading, p, q + 1), gain, dtype),
+        V21=xavier_normal(rngs.params(), (*leading, q, p), gain, dtype),
     )
 
 
@@ -62,6 +78,7 @@ class LinearAttentionBlock(nnx.Module):
         q: number of parameters that the rule updates.
         gain: Xavier gain of the two blocks that learn.
         dtype: floating-point type of P and V.
+        heads: number of heads; with several, P and V have a leading axis.
         rngs: streams of randomness; `params` is used.
 
     Raises:
@@ -75,25 +92,28 @@ class LinearAttentionBlock(nnx.Module):
         *,
         gain: float | Float[Array, ""] = 0.1,
         dtype: DTypeLike = jnp.float32,
+        heads: int = 1,
         rngs: nnx.Rngs,
     ):
         _checks.positive_integer("p", p)
         _checks.positive_integer("q", q)
+        _checks.positive_integer("heads", heads)
         _checks.non_negative("gain", gain)
         self.p, self.q = p, q
-        P, V = embed(initial_effective(rngs, p, q, gain, dtype))
+        P, V = embed(initial_effective(rngs, p, q, gain, dtype, heads))
         self.P = nnx.Param(P)
         self.V = nnx.Param(V)
 
     @classmethod
     def from_matrices(
-        cls, P: Float[Array, "D D"], V: Float[Array, "D D"], p: int
+        cls, P: Float[Array, "*heads D D"], V: Float[Array, "*heads D D"], p: int
     ) -> "LinearAttentionBlock":
         """A block with the given weights and tokens of height p."""
-        D = P.shape[0]
-        _checks.shape("P", P, (D, D))
-        _checks.shape("V", V, (D, D))
-        block = cls(p, D - p - 1, gain=0.0, dtype=P.dtype, rngs=nnx.Rngs(0))
+        *leading, D = P.shape[:-1]
+        for name, matrix in (("P", P), ("V", V)):
+            _checks.shape(name, matrix, (*leading, D, D))
+        heads = leading[0] if leading else 1
+        block = cls(p, D - p - 1, gain=0.0, dtype=P.dtype, heads=heads, rngs=nnx.Rngs(0))
         block.P[...] = P
         block.V[...] = V
         return block

@@ -38,8 +38,8 @@ class Checkpoint(NamedTuple):
         record: the whole of config.json, with the versions and the device.
     """
 
-    P: Float[np.ndarray, "D D"]
-    V: Float[np.ndarray, "D D"]
+    P: Float[np.ndarray, "*heads D D"]
+    V: Float[np.ndarray, "*heads D D"]
     losses: Float[np.ndarray, " updates"]
     algorithm: Algorithm
     family: RandomMDPs
@@ -191,7 +191,7 @@ def load(directory: Path) -> Checkpoint:
         raise ValueError(f"{directory} holds a damaged file: {error}") from error
     if not isinstance(losses, np.ndarray) or losses.ndim != 1:
         raise ValueError(f"{directory / LOSSES} must hold one array with one axis")
-    wanted = (algorithm.D, algorithm.D)
+    wanted = algorithm.weights_shape
     shapes = {name: tensor.shape for name, tensor in weights.items()}
     if shapes != {"P": wanted, "V": wanted}:
         raise ValueError(

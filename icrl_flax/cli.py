@@ -93,7 +93,7 @@ def _print_summary(
         trained = split(final.P, final.V, algorithm.p).effective
         alignment = align(trained, algorithm.optimum(final.P.dtype))
         lines |= {
-            "scale c": f"{alignment.c:+.4f}",
+            "scale c": np.array2string(np.asarray(alignment.c), precision=4, sign="+"),
             "cosine to the theory's weights": f"{alignment.cosine:.7f}",
             "largest entry off the theory's pattern": f"{alignment.off_pattern:.1e}",
         }

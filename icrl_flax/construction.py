@@ -19,12 +19,28 @@ def rescale(effective: Effective, c: float | Float[Array, ""]) -> Effective:
     return Effective(c * effective.P12, effective.V21 / c)
 
 
+def mix(effective: Effective, G: Float[Array, "heads heads"]) -> Effective:
+    """Heads in new coordinates, the same function of the prompt: θ̄(c) for several heads.
+
+    Head h gets Σ_k G_hk P12_k, and V̄21 the inverse transpose of G, so that the
+    sum over heads of (V̄21 x)(xᵀ P12 w̃) stays as it was.
+
+    Args:
+        effective: blocks with a leading axis, the head.
+        G: any invertible matrix.
+    """
+    return Effective(
+        jnp.einsum("hk,kpq->hpq", G, effective.P12),
+        jnp.einsum("kh,kqp->hqp", jnp.linalg.inv(G), effective.V21),
+    )
+
+
 def construct(
     algorithm: Algorithm,
     c: float | Float[Array, ""] = 1.0,
-    free: tuple[Float[Array, "D D"], Float[Array, "D D"]] | None = None,
+    free: tuple[Float[Array, "*heads D D"], Float[Array, "*heads D D"]] | None = None,
     dtype: DTypeLike = jnp.float32,
-) -> tuple[Float[Array, "D D"], Float[Array, "D D"]]:
+) -> tuple[Float[Array, "*heads D D"], Float[Array, "*heads D D"]]:
     """Full P and V with which one block performs `algorithm` exactly.
 
     Args:

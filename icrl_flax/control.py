@@ -44,14 +44,13 @@ class BlockLearner(eqx.Module):
     """
 
     algorithm: Algorithm
-    P: Float[Array, "D D"] = eqx.field(converter=jnp.asarray)
-    V: Float[Array, "D D"] = eqx.field(converter=jnp.asarray)
+    P: Float[Array, "*heads D D"] = eqx.field(converter=jnp.asarray)
+    V: Float[Array, "*heads D D"] = eqx.field(converter=jnp.asarray)
     layers: int = eqx.field(static=True, default=1)
 
     def __check_init__(self):
-        D = self.algorithm.D
         for name in ("P", "V"):
-            _checks.shape(name, getattr(self, name), (D, D))
+            _checks.shape(name, getattr(self, name), self.algorithm.weights_shape)
             _checks.finite(name, getattr(self, name))
         _checks.positive_integer("layers", self.layers)
 
@@ -214,8 +213,8 @@ class Evaluation(NamedTuple):
 
 def evaluate(
     algorithm: Algorithm,
-    P: Float[Array | np.ndarray, "D D"],
-    V: Float[Array | np.ndarray, "D D"],
+    P: Float[Array | np.ndarray, "*heads D D"],
+    V: Float[Array | np.ndarray, "*heads D D"],
     config: EvaluationConfig | None = None,
     family: MDPFamily | None = None,
 ) -> Evaluation:

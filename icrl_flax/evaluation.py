@@ -112,3 +112,28 @@ def monte_carlo_return(
         return weights @ window.rewards
 
     return jax.vmap(one)(jax.random.split(key, trajectories))
+
+
+def average_reward(mdp: TabularMDP, policy: Float[Array, "S A"]) -> Float[Array, ""]:
+    """Reward per step in the long run, from any state: d_πᵀ r_π with d_π = d_πᵀ P_π.
+
+    An episode's end is a step like any other, to s₀ ~ the initial distribution.
+
+    Args:
+        mdp: the environment; one class of recurrent states under the policy.
+        policy: π(a|s), indexed `[s, a]`.
+
+    Raises:
+        ValueError: if the policy is not a table of distributions over this MDP's actions.
+    """
+    _checks.shape("policy", policy, (mdp.n_states, mdp.n_actions))
+    _checks.distribution("policy", policy)
+    moves = mdp.transition
+    if mdp.terminal is not None:
+        ended = jnp.where(mdp.terminal, moves, 0).sum(axis=-1, keepdims=True)
+        moves = _continuing(mdp) + ended * mdp.initial
+    transition = jnp.einsum("sa,sat->st", policy, moves)
+    reward = jnp.einsum("sa,sa->s", policy, expected_rewards(mdp))
+    # dᵀ(I − P + 11ᵀ) = 1ᵀ for the one distribution d with dᵀ = dᵀP.
+    ones = jnp.ones_like(transition)
+    return jnp.linalg.solve((jnp.eye(mdp.n_states) - transition + ones).T, ones[0]) @ reward

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from jaxtyping import Array, Float
 
 from icrl_flax._precision import full_precision
-from icrl_flax.prompt import Blocks, Effective, augment
+from icrl_flax.prompt import Blocks, Effective, augment, sum_over_heads
 
 
 @full_precision
@@ -19,13 +19,17 @@ def bilinear_term(
     weighted by those scalars, into a change of the parameters.
 
     Args:
-        effective: the blocks P12 and V̄21.
+        effective: the blocks P12 and V̄21; the terms of several heads add up.
         tokens: one row per transition, x_iᵀ.
         u: the parameters before the update.
     """
-    scalars = tokens @ (effective.P12 @ augment(u))
-    mean = scalars @ tokens / tokens.shape[0]
-    return effective.V21 @ mean
+
+    def of_one_head(head: Effective) -> Float[Array, " q"]:
+        scalars = tokens @ (head.P12 @ augment(u))
+        mean = scalars @ tokens / tokens.shape[0]
+        return head.V21 @ mean
+
+    return sum_over_heads(of_one_head, effective)
 
 
 class Decomposition(NamedTuple):
@@ -45,17 +49,18 @@ def decompose(blocks: Blocks, tokens: Float[Array, "n p"], u: Float[Array, " q"]
     """Lemma C.1: TF_θ(H) = u + V̄21 Σ̂ P12 w̃ + (1/n) V̄22 w̃ · (w̃ᵀ P22 w̃).
 
     Args:
-        blocks: P and V, split at p.
+        blocks: P and V, split at p; the terms of several heads add up.
         tokens: one row per transition, x_iᵀ.
         u: the parameters before the update.
     """
     w = augment(u)
     # Sums, not matrix products: XLA's CPU compiler (jaxlib 0.10.2) returns garbage for a
     # vmapped product with a matrix that it knows to be constant zero, as these two often are.
-    direction = (blocks.V22_bar * w).sum(axis=1)
-    square = (blocks.P22 * w * w[:, None]).sum()
+    directions = (blocks.V22_bar * w).sum(axis=-1)
+    squares = (blocks.P22 * w * w[:, None]).sum(axis=(-2, -1))
     return Decomposition(
         parameters=u,
         bilinear=bilinear_term(blocks.effective, tokens, u),
-        cubic=direction * square / tokens.shape[0],
+        cubic=(directions * squares[..., None]).reshape(-1, u.shape[0]).sum(axis=0)
+        / tokens.shape[0],
     )

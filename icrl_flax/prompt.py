@@ -9,10 +9,15 @@ the number of parameters that the rule updates, D = p + q + 1 and
 (eqs. 4 and 13). P and V split conformally into p and q+1 rows and columns.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
+import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+
+Weights = TypeVar("Weights")
 
 
 def augment(u: Float[Array, " q"]) -> Float[Array, " q+1"]:
@@ -45,63 +50,108 @@ class Effective(NamedTuple):
     Attributes:
         P12: turns w̃ into the direction whose product with a token is the TD error.
         V21: V̄21, the last q rows of V21: turns a token into the update's direction.
+
+    Several heads have a leading axis in both; so have P and V, and their `Blocks`.
     """
 
-    P12: Float[Array, "p q+1"]
-    V21: Float[Array, "q p"]
+    P12: Float[Array, "*heads p q+1"]
+    V21: Float[Array, "*heads q p"]
+
+
+def sum_over_heads(function: Callable[[Weights], Array], weights: Weights) -> Array:
+    """The sum of `function(head)` over the heads; `function(weights)` where there is one.
+
+    Args:
+        function: linear algebra on the matrices of one head.
+        weights: a pytree of matrices, each with a leading axis if there are several heads.
+    """
+    if jax.tree.leaves(weights)[0].ndim == 2:
+        return function(weights)
+    return jax.vmap(function)(weights).sum(axis=0)
+
+
+def identity_blocks(
+    coefficients: Sequence[Sequence[float | Float[Array, ""]]],
+    heights: Sequence[int],
+    widths: Sequence[int],
+    dtype: DTypeLike,
+) -> Float[Array, "rows columns"]:
+    """A matrix of blocks that are multiples of the identity, as eqs. (5) and (14) print them.
+
+    Args:
+        coefficients: a multiple for each block, in rows of blocks.
+        heights: heights of the rows of blocks.
+        widths: widths of the columns of blocks.
+        dtype: floating-point type.
+    """
+    return jnp.block(
+        [
+            [jnp.where(jnp.eye(h, w, dtype=bool), c, 0).astype(dtype) for w, c in pairs]
+            for h, pairs in (
+                (h, zip(widths, row, strict=True))
+                for h, row in zip(heights, coefficients, strict=True)
+            )
+        ]
+    )
 
 
 class Blocks(NamedTuple):
     """P and V cut at row and column p; `V21_bar` and `V22_bar` are V̄21 and V̄22."""
 
-    P11: Float[Array, "p p"]
-    P12: Float[Array, "p q+1"]
-    P21: Float[Array, "q+1 p"]
-    P22: Float[Array, "q+1 q+1"]
-    V11: Float[Array, "p p"]
-    V12: Float[Array, "p q+1"]
-    V21: Float[Array, "q+1 p"]
-    V22: Float[Array, "q+1 q+1"]
+    P11: Float[Array, "*heads p p"]
+    P12: Float[Array, "*heads p q+1"]
+    P21: Float[Array, "*heads q+1 p"]
+    P22: Float[Array, "*heads q+1 q+1"]
+    V11: Float[Array, "*heads p p"]
+    V12: Float[Array, "*heads p q+1"]
+    V21: Float[Array, "*heads q+1 p"]
+    V22: Float[Array, "*heads q+1 q+1"]
 
     @property
-    def V21_bar(self) -> Float[Array, "q p"]:
-        return self.V21[1:]
+    def V21_bar(self) -> Float[Array, "*heads q p"]:
+        return self.V21[..., 1:, :]
 
     @property
-    def V22_bar(self) -> Float[Array, "q q+1"]:
-        return self.V22[1:]
+    def V22_bar(self) -> Float[Array, "*heads q q+1"]:
+        return self.V22[..., 1:, :]
 
     @property
     def effective(self) -> Effective:
         return Effective(self.P12, self.V21_bar)
 
 
-def split(P: Float[Array, "D D"], V: Float[Array, "D D"], p: int) -> Blocks:
+def split(P: Float[Array, "*heads D D"], V: Float[Array, "*heads D D"], p: int) -> Blocks:
     """Cut P and V into the paper's eight blocks.
 
     Args:
-        P: the D×D matrix that stands for QᵀK.
-        V: the D×D value matrix.
+        P: the D×D matrix that stands for QᵀK, one for each head.
+        V: the D×D value matrix, one for each head.
         p: height of a token; the cut.
 
     Raises:
         ValueError: if P and V are not square of one size, or p does not leave
             at least two rows below the cut.
     """
-    D = P.shape[0]
-    if P.shape != (D, D) or V.shape != (D, D):
+    D = P.shape[-1]
+    if P.shape[-2:] != (D, D) or V.shape != P.shape:
         raise ValueError(f"P and V must be square of one size, got {P.shape} and {V.shape}")
     if not 1 <= p <= D - 2:
         raise ValueError(f"p must lie in [1, {D - 2}] for D = {D}, got {p}")
+    above, below = slice(None, p), slice(p, None)
     return Blocks(
-        P[:p, :p], P[:p, p:], P[p:, :p], P[p:, p:], V[:p, :p], V[:p, p:], V[p:, :p], V[p:, p:]
+        *(
+            matrix[..., rows, columns]
+            for matrix in (P, V)
+            for rows in (above, below)
+            for columns in (above, below)
+        )
     )
 
 
 def embed(
     effective: Effective,
-    free: tuple[Float[Array, "D D"], Float[Array, "D D"]] | None = None,
-) -> tuple[Float[Array, "D D"], Float[Array, "D D"]]:
+    free: tuple[Float[Array, "*heads D D"], Float[Array, "*heads D D"]] | None = None,
+) -> tuple[Float[Array, "*heads D D"], Float[Array, "*heads D D"]]:
     """Full P and V with the given θ_eff, and P22 = V̄22 = 0.
 
     Args:
@@ -111,14 +161,16 @@ def embed(
             if not given.
 
     Raises:
-        ValueError: if a matrix of `free` is not D×D.
+        ValueError: if a matrix of `free` is not D×D for each head.
     """
     P12, V21 = effective
-    p, width = P12.shape
+    *heads, p, width = P12.shape
     D = p + width
-    P, V = (jnp.zeros((D, D), P12.dtype),) * 2 if free is None else free
-    if P.shape != (D, D) or V.shape != (D, D):
-        raise ValueError(f"free must hold two {D}×{D} matrices, got {P.shape} and {V.shape}")
-    P = P.at[:p, p:].set(P12).at[p:, p:].set(0)
-    V = V.at[p + 1 :, :p].set(V21).at[p + 1 :, p:].set(0)
+    shape = (*heads, D, D)
+    P, V = (jnp.zeros(shape, P12.dtype),) * 2 if free is None else free
+    if P.shape != shape or V.shape != shape:
+        each = f" for each of {heads[0]} heads" if heads else ""
+        raise ValueError(f"free must hold two {D}×{D} matrices{each}, got {P.shape} and {V.shape}")
+    P = P.at[..., :p, p:].set(P12).at[..., p:, p:].set(0)
+    V = V.at[..., p + 1 :, :p].set(V21).at[..., p + 1 :, p:].set(0)
     return P, V

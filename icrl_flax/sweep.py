@@ -281,8 +281,9 @@ def _results(plan: Spec, cell: int, report: BatchReport, row: int) -> list[str]:
             P, V = (jnp.asarray(np.asarray(x[row]), jnp.float64) for x in (report.P, report.V))
             trained = split(P, V, algorithm.p).effective
             alignment = _align(trained, algorithm.optimum(jnp.float64))
-            closeness = [alignment.c, alignment.cosine, alignment.off_pattern]
-        closeness = [float(value) for value in closeness]
+            # Several heads have a matrix for c.
+            c = alignment.c if alignment.c.ndim == 0 else jnp.linalg.det(alignment.c)
+            closeness = [float(value) for value in (c, alignment.cosine, alignment.off_pattern)]
     diverged_at = int(report.diverged_at[row])
     values = [losses.size, losses[-TAIL:].mean(), *at, *to, *closeness]
     return [*map(_text, values), "" if diverged_at < 0 else str(diverged_at)]

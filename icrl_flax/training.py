@@ -142,33 +142,44 @@ class Learner(NamedTuple):
 
     start: Callable[[Key[Array, ""]], Any]
     predict: Callable[[Any, Float[Array, "n p"], Float[Array, " q"]], Float[Array, " q"]]
-    matrices: Callable[[Any], tuple[Float[Array, "D D"], Float[Array, "D D"]]]
+    matrices: Callable[[Any], tuple[Float[Array, "*heads D D"], Float[Array, "*heads D D"]]]
 
 
 def learner(algorithm: Algorithm, config: TrainingConfig) -> Learner:
     """The two ways of Proposition 3.1: θ_eff alone, or the whole block.
 
     Both start from the same numbers for the same key, whatever the attention.
+
+    Raises:
+        ValueError: for softmax attention with a rule that needs several heads.
     """
     p, q, dtype = algorithm.p, algorithm.q, jnp.dtype(config.dtype)
     tau = config.inverse_temperature
+    if config.attention == "softmax" and algorithm.heads > 1:
+        raise ValueError(
+            f"attention 'softmax' has one head, got {algorithm.name()} with {algorithm.heads}"
+        )
     if config.parameters == "effective":
         predict = {
             "linear": lambda theta, tokens, u: u + bilinear_term(theta, tokens, u),
             "softmax": lambda theta, tokens, u: u + softmax_term(theta, tokens, u, tau),
         }
         return Learner(
-            start=lambda key: initial_effective(nnx.Rngs(key), p, q, config.gain, dtype),
+            start=lambda key: initial_effective(
+                nnx.Rngs(key), p, q, config.gain, dtype, algorithm.heads
+            ),
             predict=predict[config.attention],
             matrices=embed,
         )
 
     def block(key: Key[Array, ""]) -> LinearAttentionBlock:
-        return LinearAttentionBlock(p, q, gain=config.gain, dtype=dtype, rngs=nnx.Rngs(key))
+        return LinearAttentionBlock(
+            p, q, gain=config.gain, dtype=dtype, heads=algorithm.heads, rngs=nnx.Rngs(key)
+        )
 
     structure = nnx.graphdef(nnx.eval_shape(lambda: block(jax.random.key(0))))
 
-    def matrices(theta) -> tuple[Float[Array, "D D"], Float[Array, "D D"]]:
+    def matrices(theta) -> tuple[Float[Array, "*heads D D"], Float[Array, "*heads D D"]]:
         return theta.P[...], theta.V[...]
 
     def softmax_answer(theta, tokens: Float[Array, "n p"], u: Float[Array, " q"]):
@@ -275,7 +286,7 @@ def learn(
 
 def matrices(
     state: TrainingState, algorithm: Algorithm, config: TrainingConfig
-) -> tuple[Float[Array, "D D"], Float[Array, "D D"]]:
+) -> tuple[Float[Array, "*heads D D"], Float[Array, "*heads D D"]]:
     """P and V of a run's θ."""
     return learner(algorithm, config).matrices(state.theta)
 
@@ -377,8 +388,8 @@ class Report:
         update_seconds: wall time spent on updates, likewise.
     """
 
-    P: Float[Array, "D D"]
-    V: Float[Array, "D D"]
+    P: Float[Array, "*heads D D"]
+    V: Float[Array, "*heads D D"]
     losses: Float[np.ndarray, " updates"]
     mdps: int
     generation_seconds: float

@@ -45,7 +45,7 @@ def random_case(rng: np.random.Generator, algorithm: Algorithm, n: int, cases: i
     shapes = jax.eval_shape(
         lambda: algorithm.sample_features(jax.random.key(0), n_states, n_actions, jnp.float32)
     )
-    size = (cases, algorithm.D, algorithm.D)
+    size = (cases, *algorithm.weights_shape)
     return Case(
         features=jax.tree.map(lambda leaf: rng.uniform(-1, 1, (cases, *leaf.shape)), shapes),
         u=rng.uniform(-1, 1, (cases, algorithm.q)),

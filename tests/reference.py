@@ -101,6 +101,16 @@ def expected_sarsa(phi, w, alpha, epsilon, states, actions, rewards, gamma):
     return w + alpha / n * total
 
 
+def gradient_monte_carlo(phi, w, alpha, states, rewards, gamma):
+    """w + (α/n) Σ (G_i − wᵀφ_i) φ_i, each return summed anew, to the window's end."""
+    n = len(rewards)
+    total = np.zeros_like(w)
+    for i in range(n):
+        earned = sum(gamma ** (j - i) * rewards[j] for j in range(i, n))
+        total += (earned - w @ phi[states[i]]) * phi[states[i]]
+    return w + alpha / n * total
+
+
 def softmax_policy(phi_pi, lam):
     """π_λ(a|s) ∝ exp(λᵀφ_π(s, a))."""
     pi = np.zeros(phi_pi.shape[:2])

@@ -15,7 +15,16 @@ import numpy as np
 import pytest
 
 import icrl_flax
-from icrl_flax import ActorCritic, Effective, EvaluationConfig, cli, evaluate, load, verify
+from icrl_flax import (
+    ActorCritic,
+    Effective,
+    EvaluationConfig,
+    Sarsa,
+    cli,
+    evaluate,
+    load,
+    verify,
+)
 from icrl_flax.control import rows
 
 SMALL = ["--d", "2", "--n-states", "3", "--n-actions", "2", "--window-length", "4"]
@@ -139,6 +148,8 @@ def few(monkeypatch):
     """Verification at two small sizes only: each is compiled."""
     small = functools.partial(verify, sizes=2, cases_per_size=4, largest=5, longest=6)
     monkeypatch.setattr(cli, "verify", small)
+    pair = {"actor-critic": ActorCritic, "sarsa": Sarsa}  # not the whole gallery, for time
+    monkeypatch.setattr(cli, "discover", lambda: pair)
 
 
 def test_verify_prints_a_table(monkeypatch, capsys):
@@ -173,7 +184,8 @@ def test_verify_fails_what_is_wrong(monkeypatch, capsys):
     assert (printed.count("FAILS"), printed.count("holds")) == (2, 2)
 
 
-def test_verify_refuses_unknown_names(capsys):
+def test_verify_refuses_unknown_names(monkeypatch, capsys):
+    few(monkeypatch)
     assert cli.main(["verify", "sarsa", "q-learning"]) == 2
     captured = capsys.readouterr()
     assert captured.err == (

@@ -12,6 +12,7 @@ from icrl_flax import (
     RandomMDPs,
     TabularMDP,
     action_values,
+    average_reward,
     expected_return,
     expected_rewards,
     greedy,
@@ -246,3 +247,26 @@ def test_bad_counts(name, count, unchecked):
     message = rf"^{name} must be an integer of at least 1, got {count!r}$"
     with pytest.raises(ValueError, match=message):
         monte_carlo_return(jax.random.key(0), mdp, jnp.full((S, A), 1 / A), **counts)
+
+
+@pytest.mark.parametrize("with_ends", [False, True])
+def test_average_reward_is_the_mean_over_a_long_run(with_ends):
+    mdp = RandomMDPs(S, A, 0.5).sample(jax.random.key(3), jnp.float64)
+    if with_ends:
+        mdp = TabularMDP(
+            mdp.transition, mdp.reward, mdp.initial, mdp.gamma, jnp.arange(S) == S - 1
+        )
+    policy = sparse_rows(np.random.default_rng(0), S, A)
+    state, earned, steps = np.asarray(mdp.initial), 0.0, 400
+    for step in range(steps):
+        following = np.zeros(S)
+        for s, a, t in np.ndindex(S, A, S):
+            chance = state[s] * policy[s, a] * mdp.transition[s, a, t]
+            earned += chance * mdp.reward[s, a, t] * (step >= 200)
+            if with_ends and t == S - 1:
+                following += chance * np.asarray(mdp.initial)
+            else:
+                following[t] += chance
+        state = following
+    found = average_reward(mdp, jnp.asarray(policy))
+    assert float(found) == pytest.approx(float(earned) / 200, rel=1e-10)

@@ -27,9 +27,12 @@ from icrl_flax.theory.richness import (
     witness,
 )
 from icrl_flax.theory.spectrum import (
+    Modes,
     SecondMoments,
     lanczos,
     linearised_loss,
+    linearised_slope,
+    modes,
     second_moments,
     smallest_eigenvalues,
 )
@@ -40,6 +43,7 @@ __all__ = [
     "CubicTheta",
     "Flow",
     "Guarantee",
+    "Modes",
     "Moments",
     "Population",
     "Richness",
@@ -55,6 +59,8 @@ __all__ = [
     "kappa_r",
     "lanczos",
     "linearised_loss",
+    "linearised_slope",
+    "modes",
     "nearest_scale",
     "norm",
     "offset",

@@ -26,7 +26,12 @@ from icrl_flax.interaction import draw_world
 from icrl_flax.mdp import MDPFamily
 from icrl_flax.prompt import Effective
 from icrl_flax.theory.population import Population
-from icrl_flax.theory.spectrum import SecondMoments, second_moments, top_singular_value
+from icrl_flax.theory.spectrum import (
+    SecondMoments,
+    second_moments,
+    start_vector,
+    top_singular_value,
+)
 from icrl_flax.windows import rollout
 
 _ZERO = 1e-12  # relative to the largest eigenvalue: below it, an eigenvalue is rounding
@@ -97,7 +102,7 @@ def _by_inverse(matrix: Float[np.ndarray, "k k"]) -> float | None:
 
     inverse = scipy.sparse.linalg.LinearOperator(matrix.shape, matvec=solve)
     top = scipy.sparse.linalg.eigsh(
-        inverse, k=1, which="LA", return_eigenvectors=False, v0=np.ones(matrix.shape[0])
+        inverse, k=1, which="LA", return_eigenvectors=False, v0=start_vector(matrix.shape[0])
     )
     return 1 / top[0]
 

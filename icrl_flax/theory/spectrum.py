@@ -20,6 +20,7 @@ from jaxtyping import Float
 
 from icrl_flax import _checks
 from icrl_flax.prompt import Effective
+from icrl_flax.theory.manifold import project_normal
 from icrl_flax.theory.population import Population
 
 
@@ -77,6 +78,7 @@ class SecondMoments(NamedTuple):
 
 def second_moments(population: Population) -> SecondMoments:
     """Average the products that the Hessian needs over a population."""
+    N = population.size
     q, p = population.optimum.V21.shape
     width = q + 1
     # Each pair of equal entries of the symmetric AᵀA and w̃w̃ᵀ is multiplied out once.
@@ -93,7 +95,6 @@ def second_moments(population: Population) -> SecondMoments:
         uw += A.reshape(size, -1).T @ (w[:, :, None] * b[:, None, :]).reshape(size, -1)
         bb += b.T @ b
         ww += w.T @ w
-    N = population.size
     uu = uu[_pair_numbers(p)[:, None, :, None], _pair_numbers(width)[None, :, None, :]]
     uu = uu.reshape(p * width, p * width)
     uw = uw.reshape(q, p, width, p).transpose(1, 2, 0, 3).reshape(p * width, q * p)
@@ -133,9 +134,14 @@ def smallest_eigenvalues(
     )
     if count >= H.shape[0]:
         raise ValueError(f"count must be below {H.shape[0]}, got {count}")
-    inverse, vectors = scipy.sparse.linalg.eigsh(solve, k=count, which="LA", v0=_start(H.shape[0]))
+    inverse, vectors = scipy.sparse.linalg.eigsh(
+        solve, k=count, which="LA", v0=start_vector(H.shape[0])
+    )
     order = np.argsort(1 / inverse)
-    return 1 / inverse[order], vectors[:, order]
+    values = 1 / inverse[order]
+    if values[0] <= 1e-13 * np.trace(H):
+        raise np.linalg.LinAlgError("the Hessian is singular across the manifold too")
+    return values, vectors[:, order]
 
 
 class Modes(NamedTuple):
@@ -171,11 +177,12 @@ def lanczos(moments: SecondMoments, c: float, delta: Effective, iterations: int)
     Args:
         moments: of the population.
         c: scale of the point θ̄(c).
-        delta: Δ(0).
+        delta: Δ(0); its part along the manifold is left out.
         iterations: products with the Hessian.
     """
     _checks.positive_integer("iterations", iterations)
-    start = moments.flatten(delta)
+    # The direction of the manifold does not decay; a Ritz value near 0 would stand for it.
+    start = moments.flatten(project_normal(moments.optimum, c, delta))
     size = np.linalg.norm(start)
     basis, diagonal, beside = [start / size], [], []
     for _ in range(min(iterations, start.size)):
@@ -205,7 +212,7 @@ def linearised_slope(modes: Modes, times: Float[np.ndarray, " T"]) -> Float[np.n
     return -2 * (decayed @ (rates**2 * squares)) / (decayed @ (rates * squares))
 
 
-def _start(size: int) -> Float[np.ndarray, " size"]:
+def start_vector(size: int) -> Float[np.ndarray, " size"]:
     """A fixed first vector, so that results repeat."""
     return np.random.default_rng(0).normal(size=size)
 
@@ -218,6 +225,6 @@ def top_singular_value(
         shape, matvec=lambda v: apply(v.ravel()), rmatvec=lambda u: transpose(u.ravel())
     )
     values = scipy.sparse.linalg.svds(
-        operator, k=count, return_singular_vectors=False, v0=_start(min(shape))
+        operator, k=count, return_singular_vectors=False, v0=start_vector(min(shape))
     )
     return np.sort(values)[::-1]

@@ -1,4 +1,4 @@
-"""Batch Expected SARSA: an algorithm in one file, put into `icrl_flax/algorithms/`."""
+"""Expected SARSA: SARSA without the chance in the next action."""
 
 import jax.numpy as jnp
 
@@ -6,7 +6,13 @@ from icrl_flax.algorithms.sarsa import Sarsa
 
 
 class ExpectedSarsa(Sarsa):
-    """SARSA whose target is the mean over the next action, not the recorded one."""
+    """SARSA whose target is the mean over the next action, not the recorded one.
+
+    Van Seijen et al. (2009); Sutton and Barto (2018), §6.6. The mean is taken
+    under the policy that acts. It is in the token, in the place of φ⁺, so the
+    weights are SARSA's own. The token depends on w through the policy: whoever
+    writes the prompt computes it, not the block.
+    """
 
     def tokens(self, features, u, window):
         """x_i = [φ_i ; γ Σ_b π(b|s_{i+1}) φ(s_{i+1}, b) ; r_{i+1}]."""
