@@ -257,14 +257,15 @@ def test_average_reward_is_the_mean_over_a_long_run(with_ends):
             mdp.transition, mdp.reward, mdp.initial, mdp.gamma, jnp.arange(S) == S - 1
         )
     policy = sparse_rows(np.random.default_rng(0), S, A)
-    state, earned, steps = np.asarray(mdp.initial), 0.0, 400
+    transition, reward, initial = map(np.asarray, (mdp.transition, mdp.reward, mdp.initial))
+    state, earned, steps = initial, 0.0, 400
     for step in range(steps):
         following = np.zeros(S)
         for s, a, t in np.ndindex(S, A, S):
-            chance = state[s] * policy[s, a] * mdp.transition[s, a, t]
-            earned += chance * mdp.reward[s, a, t] * (step >= 200)
+            chance = state[s] * policy[s, a] * transition[s, a, t]
+            earned += chance * reward[s, a, t] * (step >= 200)
             if with_ends and t == S - 1:
-                following += chance * np.asarray(mdp.initial)
+                following += chance * initial
             else:
                 following[t] += chance
         state = following
