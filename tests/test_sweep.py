@@ -377,7 +377,7 @@ d = 3
 n_states = 3
 n_actions = 2
 [training]
-mdps = 4000
+mdps = 12_000  # long enough that a busy machine cannot finish it before the signal
 window_length = 4
 """
 
