@@ -25,7 +25,7 @@
 
   /** `length` uniforms on [low, high). */
   function uniforms(rng, length, low = 0, high = 1) {
-    return Float64Array.from({ length }, () => low + (high - low) * rng());
+    return new Float64Array(length).map(() => low + (high - low) * rng());
   }
 
   /** One draw from Dirichlet(1, …, 1): normalised exponentials. */
@@ -74,7 +74,7 @@
   /** q_w(s, a) = wᵀφ(s, a): indexed [s, a]. */
   function actionValues(features, w) {
     const d = w.length;
-    return Float64Array.from({ length: features.length / d }, (_, row) => {
+    return new Float64Array(features.length / d).map((_, row) => {
       let sum = 0;
       for (let k = 0; k < d; k++) sum += features[row * d + k] * w[k];
       return sum;
@@ -180,7 +180,7 @@
   /** The block's answer by eq. (1): the last d entries of the last column. */
   function readout(H, d) {
     const columns = H.length / (3 * d + 2);
-    return Float64Array.from({ length: d }, (_, k) => H[(2 * d + 3 + k - 1) * columns - 1]);
+    return Float64Array.from({ length: d }, (_, k) => H[(2 * d + 3 + k) * columns - 1]);
   }
 
   /** Full P and V, zero but for the two blocks that training moves: P12 (p × (d + 1)), V̄21 (d × p). */
@@ -246,7 +246,7 @@
 
   /** E[r | s, a] + γ E[v(s′) | s, a]: indexed [s, a]. */
   function lookAhead({ S, A, gamma, transition, reward }, v) {
-    return Float64Array.from({ length: S * A }, (_, row) => {
+    return new Float64Array(S * A).map((_, row) => {
       let sum = 0;
       for (let t = 0; t < S; t++) {
         sum += transition[row * S + t] * (reward[(row % A) * S + t] + gamma * v[t]);
