@@ -117,7 +117,7 @@
     const apart = Math.max(...Array.from(present, (value, k) => Math.abs(value - teacherW[k])));
     $("values").textContent =
       `Below w, the action values it stands for. Frame: greedy action. Dot: the oracle's. They agree in ${right} of ${S} states. ` +
-      `No entry of the block's w is further than ${apart === 0 ? "0" : apart.toExponential(0).replace("-", "−")} from the teacher's.`;
+      `No entry of the block's w is further than ${view.tiny(apart)} from the teacher's.`;
     $("graph").setAttribute("aria-label",
       `Graph of ${S} states. Greedy actions, state by state: ${actions.map((a) => "abcd"[a]).join(" ")}. ` +
       `The agent is in state ${lived.states[Math.floor(shown)] + 1}.`);
@@ -194,7 +194,7 @@
     const amount = `${mdps.toLocaleString("en")} MDPs, ${updates.toLocaleString("en")} updates` +
       (mdps < all ? `, ${Number(((100 * mdps) / all).toPrecision(2))} % of the paper's` : ", the paper's number");
     return `Trained on ${amount} (seed ${exported.training.seed}). Cosine to Theorem 3.1's weights ` +
-      `${mdps < all ? cosine.toFixed(2) : cosine.toFixed(6)}, loss on new MDPs ${loss.toExponential(0).replace("-", "−")}, c = ${rounded}.`;
+      `${mdps < all ? cosine.toFixed(2) : cosine.toFixed(6)}, loss on new MDPs ${view.tiny(loss)}, c = ${rounded}.`;
   }
 
   /** The state in words; read out no more often than a listener can follow. */

@@ -20,6 +20,13 @@
     return Number(text) < 0 ? text.replace("-", "−") : text.replace("-", "");
   }
 
+  /** A small positive number to one digit, in powers of ten. */
+  function tiny(value) {
+    if (value === 0 || value >= 0.01) return number(value);
+    const [digit, power] = value.toExponential(0).split("e");
+    return `${digit} × 10${[...power].map((sign) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[sign] ?? "⁻").join("")}`;
+  }
+
   /** Round numbers from low to high, about `count` of them, and how many digits they need. */
   function ticks(low, high, count) {
     const rough = (high - low) / count, power = 10 ** Math.floor(Math.log10(rough));
@@ -361,7 +368,7 @@
     const most = Math.max(0.5, ...Array.from(errors, Math.abs), ...Array.from(scores, Math.abs));
     const { root, toX, toY } = axes(svg, {
       height: 210, x: [0.4, n + 0.6], y: [-1.1 * most, 1.1 * most], xLabel, yLabel,
-      xCount: Math.min(n, 8), yCount: 4,
+      xCount: Math.min(n, 8), yCount: 5,
     });
     const [left, right] = [toX(0.4), toX(n + 0.6)], wide = Math.max(1, (0.6 * (right - left)) / (n + 0.2));
     root.append(element("path", { class: "play-zero", d: `M${left} ${toY(0)}H${right}` }));
@@ -384,6 +391,6 @@
   }
 
   window.IcrlView = {
-    number, palette, graph, promptMap, matrixMap, stripMap, valueMap, chart, scoreBars, sample,
+    number, tiny, palette, graph, promptMap, matrixMap, stripMap, valueMap, chart, scoreBars, sample,
   };
 })();
