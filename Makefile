@@ -26,9 +26,10 @@ test: $(INSTALLED) ## run the tests, then execute every stale notebook
 notebooks: $(INSTALLED) ## execute every stale notebook
 	$(BIN)/python tools/notebooks.py
 
-lint: $(INSTALLED) ## check style and formatting
-	$(BIN)/ruff check icrl_flax tests tools
-	$(BIN)/ruff format --check icrl_flax tests tools
+lint: $(INSTALLED) ## check style, formatting and types
+	$(BIN)/ruff check icrl_flax tests tools book
+	$(BIN)/ruff format --check icrl_flax tests tools book
+	$(BIN)/basedpyright
 
 $(INSTALLED): requirements.txt pyproject.toml
 	@$(need_python)
@@ -40,7 +41,7 @@ $(INSTALLED): requirements.txt pyproject.toml
 	@touch $@
 
 format: $(INSTALLED) ## format the library, the tests and the notebooks' cells
-	$(BIN)/ruff format icrl_flax tests tools
+	$(BIN)/ruff format icrl_flax tests tools book
 	$(BIN)/jupytext --quiet --pipe '$(BIN)/ruff format --line-length 78 --stdin-filename cell.py -' notebooks/*.md
 
 picture: $(INSTALLED) ## train both algorithms and draw the README's picture
@@ -56,7 +57,7 @@ pins: ## resolve pyproject.toml anew into requirements.txt
 
 clean: ## remove what was built, but not .venv
 	rm -rf _build .notebooks-* .pytest_cache .ruff_cache
-	find icrl_flax tests tools -name __pycache__ -prune -exec rm -rf {} +
+	find icrl_flax tests tools book -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
