@@ -183,7 +183,7 @@ def titles(app: Sphinx, docname: str) -> Callable[[str], str]:
 
 def write_notebooks(app: Sphinx, error: Exception | None) -> None:
     """Write the executed notebooks beside the pages."""
-    if error is not None or app.builder.format != "html":
+    if error is not None or app.builder.name not in ("html", "dirhtml"):
         return
     repository: Repository | None = app.run_anywhere_repository  # type: ignore[attr-defined]
     for docname in sorted(app.env.all_docs):
