@@ -194,7 +194,8 @@ def write_notebooks(app: Sphinx, error: Exception | None) -> None:
             logger.warning("%s has no executed notebook at %s", docname, source)
             continue
         notebook = nbformat.read(source, as_version=4)
-        for cell in notebook.cells:
+        for k, cell in enumerate(notebook.cells):
+            cell.id = f"cell-{k}"  # a random one would change with every build
             if cell.cell_type == "markdown":
                 cell.source = plain_markdown(cell.source, titles(app, docname))
         if repository is not None:
