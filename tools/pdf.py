@@ -6,6 +6,7 @@ python tools/pdf.py
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from playwright.sync_api import Error, sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 # Of its own accord Chromium asks several services on the internet for news.
 QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 TIMEOUT_MS = 300_000
 
 # On paper nothing scrolls: what is too wide for a line breaks or shrinks.
@@ -51,14 +53,15 @@ FAILED = """() => [...document.querySelectorAll("mjx-merror, .MathJax_Error")]
 
 
 def chromium() -> str:
-    """Return the browser to print with.
+    """Return the browser to print with: the one that CHROMIUM names, or the first on the path.
 
     Raises:
         FileNotFoundError: if there is none.
     """
-    for name in (os.environ.get("CHROMIUM", ""), "/usr/bin/chromium", "/usr/bin/chromium-browser"):
-        if name and Path(name).exists():
-            return name
+    named = os.environ.get("CHROMIUM")
+    for name in [named] if named else NAMES:
+        if path := shutil.which(name):
+            return path
     raise FileNotFoundError("no Chromium: install Debian's package, or set CHROMIUM to its path")
 
 
