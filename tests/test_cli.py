@@ -289,7 +289,8 @@ def test_evaluate_writes_a_table(elsewhere, checkpoint, tmp_path, capsys):
     out = tmp_path / "table.csv" if elsewhere else checkpoint / "evaluation.csv"
     option = ["--out", str(out)] if elsewhere else []
     assert cli.main(["evaluate", str(checkpoint), *BRIEFLY, "--seed", "5", *option]) == 0
-    assert names_in(checkpoint) == sorted(CHECKPOINT + [out.name] * (not elsewhere))
+    made_by = out.with_suffix(".provenance.json")
+    assert names_in(checkpoint) == sorted(CHECKPOINT + [out.name, made_by.name] * (not elsewhere))
     with out.open(newline="") as file:
         header, *table = csv.reader(file)
     assert header == ["contender", "reading", "estimator", "step", "mdp", "return"]
@@ -312,6 +313,14 @@ def test_evaluate_writes_a_table(elsewhere, checkpoint, tmp_path, capsys):
     for name, returns in expected.returns.items():
         assert float(ends[name][0]) == pytest.approx(returns.exact[-1].mean(), abs=1e-4)
     assert lines[-1].startswith(f"wrote {out} after ")
+    record = json.loads(made_by.read_text())
+    assert record["evaluation"] == {"seed": 5, "window_length": 20, **BRIEF}
+    assert record["checkpoint"] == read.record
+    assert record["device"]["platform"] == "cpu"
+    assert re.match(r"\d", record["versions"]["jax"])
+    assert len(record["weights_sha256"]) == 64
+    for private in (str(tmp_path), os.uname().nodename):
+        assert private not in made_by.read_text()
     assert not captured.err
 
 
