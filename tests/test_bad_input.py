@@ -444,6 +444,11 @@ REFUSED = {
     "no held-out MDP": (nothing, evaluate("--held-out=0"), "held_out must be .*, got 0"),
     "one trajectory": (nothing, evaluate("--trajectories=1"), "trajectories must .*, got 1"),
     "table exists": (nothing, evaluate("--out=file"), "out: file exists; nothing was changed"),
+    "table of this block exists": (
+        write("run/evaluation.csv", b"mine"),
+        evaluate(),
+        "out: run/evaluation.csv exists; nothing was changed",
+    ),
     "table is a dangling link": (nothing, evaluate("--out=dangling"), "out: dangling exists"),
     "table in no directory": (nothing, evaluate("--out=no/x.csv"), "out: cannot write to no: "),
     "table in a directory of the kernel": (
