@@ -25,12 +25,10 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
-import jax
-
 from icrl_flax.algorithms import discover
 from icrl_flax.batched import Run, program
 from icrl_flax.families import FAMILIES
-from icrl_flax.interaction import draw_world
+from icrl_flax.interaction import check_fit
 from icrl_flax.training import TrainingConfig
 
 SECTIONS = ("algorithm", "family", "training")
@@ -280,8 +278,7 @@ def _run(file: str, settings: Settings) -> Run:
             raise ValueError(f"{file}: {section}.{error}") from error
     algorithm, family, config = parts
     try:
-        # Whether sizes fit each other shows in a trace, before anything runs.
-        jax.eval_shape(lambda key: draw_world(key, algorithm, family), jax.random.key(0))
+        check_fit(algorithm, family)
     except ValueError as error:
         raise ValueError(f"{file}: algorithm.{error}") from error
     return Run(algorithm, config, family)

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 
 import icrl_flax as icrl
 from icrl_flax import plots
+from icrl_flax.checkpoint import write_atomically
 
 TARGET = Path(__file__).resolve().parent.parent / "book" / "_static" / "main_result.png"
 
@@ -34,7 +35,7 @@ def main() -> None:
         axes.set(title=name, xlabel="column", ylabel="row")
     plots.draw_losses({name: report.losses for name, report in reports.items()}, right)
     right.set_title("Training, 500 000 updates")
-    figure.savefig(TARGET, dpi=110)
+    write_atomically(TARGET, lambda path: figure.savefig(path, dpi=110, format="png"))
 
 
 if __name__ == "__main__":
