@@ -34,6 +34,7 @@ def meet(
     Raises:
         ValueError: if some of the three are given without the others or with
             `launched`, if one is out of range, or if there is no launcher.
+        RuntimeError: if JAX has touched a device.
     """
     values = (coordinator, processes, process)
     given = [name for name, value in zip(_OPTIONS, values, strict=True) if value is not None]
@@ -44,10 +45,10 @@ def meet(
     if launched:
         try:
             jax.distributed.initialize()
-        except (ValueError, RuntimeError) as error:
+        except ValueError as error:
             raise ValueError(
                 "launched: JAX found no launcher that it knows; give coordinator, processes "
-                f"and process ({error})"
+                f"and process instead (JAX: {error})"
             ) from error
     else:
         check(coordinator, processes, process)
