@@ -21,7 +21,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from icrl_flax import _checks, checkpoint
+from icrl_flax import _checks, checkpoint, cluster
 from icrl_flax.algorithm import Algorithm
 from icrl_flax.algorithms import discover
 from icrl_flax.alignment import align
@@ -203,6 +203,9 @@ def _run_sweep(spec: Path, out: Path, workers: int | None) -> int:
             file=sys.stderr,
         )
         return INTERRUPTED
+    if jax.process_index():
+        print(f"all {table['cell'].size} cells are done; process 0 writes {out}")
+        return 0
     lines = {
         "cells": f"{table['cell'].size}",
         "cells that diverged": f"{np.isfinite(table['diverged_at']).sum()}",
@@ -271,16 +274,33 @@ def _sweep_command(
     spec: tyro.conf.Positional[Path],
     out: Path,
     workers: int | None = None,
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process: int | None = None,
+    launched: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> Job:
     """Run every combination of settings and seeds in a TOML file; finish it if it was stopped.
+
+    Several processes, on one machine or many, share a sweep if each is told where
+    they meet, how many they are and which one it is, or was started by a launcher
+    that JAX knows. They need a directory that they all see.
 
     Args:
         spec: the file; the documentation of icrl_flax.sweep_spec shows one.
         out: directory for the tables: new, empty, or that of the same sweep.
-        workers: batches that run at the same time; one for each of at most two
-            cores, or one on a GPU, if not given.
+        workers: batches that run at the same time; one for each core or GPU of
+            this process, if not given.
+        coordinator: host:port of process 0, for several processes.
+        processes: how many there are.
+        process: which one this is, from 0.
+        launched: this process was started by srun or mpirun, which tells the rest.
     """
-    return lambda: _run_sweep(spec, out, workers)
+
+    def job() -> int:
+        cluster.meet(coordinator, processes, process, launched)
+        return _run_sweep(spec, out, workers)
+
+    return job
 
 
 def parser() -> tyro.extras.SubcommandApp:
