@@ -77,7 +77,24 @@
     });
   }
 
-  const harness = { answerCases, closedLoops, drawnWorlds };
+  /** Mean action values late in a closed loop, and the true ones of the uniform policy. */
+  function lateValues(I, { seeds, alpha, windows, n, gamma, epsilon }) {
+    return seeds.map((seed) => {
+      const world = I.drawWorld(seed, { gamma }), block = I.construct(36, alpha, 1);
+      const mean = new Float64Array(36), late = windows / 2;
+      let agent = { w: world.w, state: world.state };
+      for (let k = 0; k < windows; k++) {
+        const draws = I.uniforms(world.windows, 2 * (n + 1));
+        agent = I.turn(world, agent, (x, w) => I.answer(block, x, w), draws, epsilon, n);
+        if (k < late) continue;
+        I.actionValues(world.features, agent.w).forEach((q, i) => { mean[i] += q / (windows - late); });
+      }
+      const truth = I.lookAhead(world.mdp, I.policyValue(world.mdp, I.uniformPolicy(world.mdp)));
+      return [Array.from(mean), Array.from(truth)];
+    });
+  }
+
+  const harness = { answerCases, closedLoops, drawnWorlds, lateValues };
   if (typeof module === "undefined" || !module.exports) {
     globalThis.harness = harness;
     return;

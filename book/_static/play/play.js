@@ -9,6 +9,7 @@
   const ENDS = [100, 200, 500, 1000, 2000, LIMIT]; // where the axis of windows may end
   const BUDGET_MS = 10; // computing per frame when fast; drawing takes the rest
   const TRANSITION_MS = 90, WINDOW_MS = 120;
+  const CALM_MS = 1000; // between two pictures, for readers who ask for less motion
   // Along the curve of optima, on which 0 does not lie. Training's own are among them.
   const OWN = [exported.trained.c, exported.half.c];
   const SCALES = [-3, -2, -1, -0.2, -0.1, 0.1, 0.2, 1, 2, 3, ...OWN, ...OWN.map((c) => -c)]
@@ -237,10 +238,13 @@
     } else if (speed === "fast") {
       const stop = performance.now() + BUDGET_MS;
       do advance(); while (!finished() && performance.now() < stop);
-      draw();
-      say(false);
+      if (!still.matches || time - last >= CALM_MS || finished()) {
+        last = time;
+        draw();
+        say(false);
+      }
     } else if (speed === "brisk" || still.matches) {
-      if (time - last >= (still.matches ? 1000 : WINDOW_MS)) {
+      if (time - last >= (still.matches ? CALM_MS : WINDOW_MS)) {
         last = time;
         advance();
         draw();
@@ -256,6 +260,7 @@
 
   function pause() {
     running = false;
+    if (!living) draw();
     $("run").textContent = "Run";
     say(true);
   }
