@@ -37,7 +37,7 @@
   }
 
   /** Closed loops on MDPs of the page's own: greedy returns, as a share of uniform to oracle. */
-  function closedLoops(I, { seeds, blocks, alpha, c, windows, n, gamma, epsilon }) {
+  function closedLoops(I, { seeds, blocks, alpha, c, windows, n, gamma, epsilon, only }) {
     const loop = (seed, learnerOf) => {
       const world = I.drawWorld(seed, { gamma }), { mdp, features } = world, learner = learnerOf(world);
       const value = (policy) => I.policyReturn(mdp, policy);
@@ -61,7 +61,7 @@
       learners[name] = () => (x, w) => I.answer(block, x, w);
     }
     return Object.fromEntries(
-      Object.entries(learners).map(([name, of]) => [name, seeds.map((seed) => loop(seed, of))]),
+      (only ?? Object.keys(learners)).map((name) => [name, seeds.map((seed) => loop(seed, learners[name]))]),
     );
   }
 
