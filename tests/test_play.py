@@ -514,7 +514,7 @@ def test_keyboard_alone(browser, page_path):
         describe = (
             "(e => [e.id || e.value, getComputedStyle(e).outlineStyle])(document.activeElement)"
         )
-        for _ in range(60):  # the theme has controls of its own before these
+        for _ in range(200):  # the theme has controls of its own before these
             page.keyboard.press("Tab")
             if page.evaluate(describe)[0] == wanted[0]:
                 break
