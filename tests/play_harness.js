@@ -94,7 +94,20 @@
     });
   }
 
-  const harness = { answerCases, closedLoops, drawnWorlds, lateValues };
+  /** The largest entry of w at the end of a closed loop under the textbook's rule. */
+  function largestParameter(I, { seeds, alpha, windows, lengths, gamma, epsilon }) {
+    return lengths.map((n) => seeds.map((seed) => {
+      const world = I.drawWorld(seed, { gamma }), { mdp, features } = world;
+      const learner = (x, w, window) => I.teacher(mdp, features, w, window, alpha);
+      let agent = { w: world.w, state: world.state };
+      for (let k = 0; k < windows; k++) {
+        agent = I.turn(world, agent, learner, I.uniforms(world.windows, 2 * (n + 1)), epsilon, n);
+      }
+      return Math.max(...agent.w.map(Math.abs));
+    }));
+  }
+
+  const harness = { answerCases, closedLoops, drawnWorlds, lateValues, largestParameter };
   if (typeof module === "undefined" || !module.exports) {
     globalThis.harness = harness;
     return;

@@ -322,6 +322,22 @@ def test_exploring_always_evaluates_the_uniform_policy():
         assert np.corrcoef(learned, truth)[0, 1] > 0.9
 
 
+def test_too_short_windows_diverge_and_the_slider_has_none():
+    """One transition at every corner of (γ, ε), two at one of them, those offered at none."""
+    source = (ROOT / "book" / "play.md").read_text("utf-8")
+    shortest = int(re.search(r'id="play-n" min="(\d+)"', source).group(1))
+    given = {"seeds": [1, 2, 3, 4], "alpha": 0.2, "windows": 1500, "lengths": [1, 2, shortest]}
+    corners = [
+        np.max(in_node("largestParameter", given | {"gamma": gamma, "epsilon": epsilon}), axis=1)
+        for gamma in (0.0, 0.95)
+        for epsilon in (0.0, 0.1, 1.0)
+    ]
+    one, two, offered = np.array(corners).T
+    assert one.min() > 1e3
+    assert two.max() > 1e3
+    assert offered.max() < 10
+
+
 def test_the_scale_changes_no_answer(shared):
     question, _ = shared
     question = question | {"worlds": question["worlds"][:1]}
