@@ -26,9 +26,10 @@ test: $(INSTALLED) ## run the tests, then execute every stale notebook
 notebooks: $(INSTALLED) ## execute every stale notebook
 	$(BIN)/python tools/notebooks.py
 
-lint: $(INSTALLED) ## check style and formatting
+lint: $(INSTALLED) ## check style, formatting and types
 	$(BIN)/ruff check icrl_flax tests tools book
 	$(BIN)/ruff format --check icrl_flax tests tools book
+	$(BIN)/basedpyright
 
 $(INSTALLED): requirements.txt pyproject.toml
 	@$(need_python)

@@ -63,7 +63,7 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it onto `path`.
 
     A crash at any moment leaves the old file or the new one.

@@ -39,11 +39,11 @@ class _Interrupt:
         self._previous = signal.signal(signal.SIGINT, self._request)
         return self
 
-    def _request(self, *_) -> None:
+    def _request(self, *_: object) -> None:
         self.requested = True
         signal.signal(signal.SIGINT, self._previous)  # a second Ctrl-C stops at once
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGINT, self._previous)
 
 
@@ -52,34 +52,33 @@ def _run_training(
 ) -> int:
     began = time.perf_counter()
     out = checkpoint.new_directory(out)
-    failure: FloatingPointError | None = None
-    first_chunk: Report | None = None
+    first_chunk: list[Report] = []
+    failure: list[FloatingPointError] = []
     bar = tqdm(total=config.updates, unit=" updates", unit_scale=True, mininterval=0.5)
 
     def watched(interrupt: _Interrupt) -> Iterator[Report]:
-        nonlocal failure, first_chunk
         try:
             for report in training_run(algorithm, config, family):
                 yield report
                 bar.update(report.losses.size)
-                if report.mdps and first_chunk is None:
-                    first_chunk = report
+                if report.mdps and not first_chunk:
+                    first_chunk.append(report)
                 if report.mdps:
                     bar.set_postfix(loss=f"{report.losses.mean():.1e}", refresh=False)
                 if interrupt.requested:
                     return
         except FloatingPointError as error:
-            failure = error
+            failure.append(error)
 
     with _Interrupt() as interrupt, bar, jax.enable_x64(config.dtype == "float64"):
         final = summarise(watched(interrupt))
     checkpoint.save(out, final, algorithm, family, config)
-    if failure is not None:
-        raise ValueError(f"training stopped: {failure}; {out} holds the block before it")
+    if failure:
+        raise ValueError(f"training stopped: {failure[0]}; {out} holds the block before it")
     if final.mdps < config.mdps:
         print(f"interrupted: {out} holds the block after {final.mdps} MDPs", file=sys.stderr)
         return INTERRUPTED
-    _print_summary(final, first_chunk, algorithm, config.attention)
+    _print_summary(final, first_chunk[0], algorithm, config.attention)
     print(f"wrote {out} after {time.perf_counter() - began:.1f} s")
     return 0
 
@@ -256,12 +255,12 @@ def parser() -> tyro.extras.SubcommandApp:
     """The whole command line, each command parsing to a job that main then runs."""
     train = tyro.extras.SubcommandApp()
     for name, kind in discover().items():
-        train.command(_train_command(kind), name=name)
+        train.command(name=name)(_train_command(kind))
     app = tyro.extras.SubcommandApp()
     app.command(train, name="train", help="Train a block as Algorithms 1 and 2 do.")
-    app.command(_evaluate_command, name="evaluate")
-    app.command(_verify_command, name="verify")
-    app.command(_sweep_command, name="sweep")
+    app.command(name="evaluate")(_evaluate_command)
+    app.command(name="verify")(_verify_command)
+    app.command(name="sweep")(_sweep_command)
     return app
 
 

@@ -1,5 +1,7 @@
 """Figures of the book, drawn from plain arrays. Needs the `book` extra."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
@@ -29,7 +31,11 @@ def theme() -> None:
 
 
 def heat_map(
-    matrix: Float[Array, "rows columns"], axes: Axes, *, limit: float | None = None, **options
+    matrix: Float[Array, "rows columns"],
+    axes: Axes,
+    *,
+    limit: float | None = None,
+    **options: Any,
 ) -> Axes:
     """A matrix, pale at zero, red above and blue below, on a symmetric scale.
 
@@ -39,11 +45,15 @@ def heat_map(
         limit: value of the darkest red; the largest |entry| if not given.
         options: passed on to `seaborn.heatmap`.
     """
-    matrix = np.asarray(matrix)
     limit = float(np.abs(matrix).max()) if limit is None else limit
     defaults = {"square": True, "xticklabels": False, "yticklabels": False, "cbar": False}
     sns.heatmap(
-        matrix, ax=axes, cmap=DIVERGING, vmin=-limit, vmax=limit, **{**defaults, **options}
+        np.asarray(matrix),
+        ax=axes,
+        cmap=DIVERGING,
+        vmin=-limit,
+        vmax=limit,
+        **{**defaults, **options},
     )
     sns.despine(ax=axes, left=False, bottom=False, top=False, right=False)
     return axes
@@ -171,7 +181,7 @@ def loss_figure(
     figure, axes = plt.subplots(figsize=(7, 3.8))
     draw_losses(losses, axes)
     if schedule is not None:
-        update, median = axes.lines[-1].get_data()
+        update, median = map(np.asarray, axes.lines[-1].get_data())
         square = schedule[update.astype(int)] ** 2
         square *= median[-1] / square[-1]
         axes.plot(update, square, "k:", lw=1, label="(learning rate)², scaled")

@@ -67,10 +67,11 @@ def relative_error(algorithm: Algorithm, case: Case, dtype: DTypeLike) -> jax.Ar
     case = jax.tree.map(
         lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, case
     )
-    P, V = construct(algorithm, case.c, case.free, dtype)
-    tokens = algorithm.tokens(case.features, case.u, case.window)
-    answer = readout(attention(P, V, build_prompt(tokens, case.u)), algorithm.q)
-    teacher = algorithm.teacher(case.features, case.u, case.window)
+    u, free = jnp.asarray(case.u), (jnp.asarray(case.free[0]), jnp.asarray(case.free[1]))
+    P, V = construct(algorithm, jnp.asarray(case.c), free, dtype)
+    tokens = algorithm.tokens(case.features, u, case.window)
+    answer = readout(attention(P, V, build_prompt(tokens, u)), algorithm.q)
+    teacher = algorithm.teacher(case.features, u, case.window)
     return jnp.abs(answer - teacher).max() / jnp.abs(teacher).max()
 
 

@@ -9,8 +9,9 @@
   const ENDS = [100, 200, 500, 1000, 2000, LIMIT]; // where the axis of windows may end
   const BUDGET_MS = 10; // computing per frame when fast; drawing takes the rest
   const TRANSITION_MS = 90, WINDOW_MS = 120;
-  // Along the curve of optima; 0 does not lie on it. Training's own c is among them.
-  const SCALES = [-3, -2, -1, exported.trained.c, -0.3, -0.1, 0.1, 0.3, -exported.trained.c, 1, 2, 3]
+  // Along the curve of optima, on which 0 does not lie. Training's own are among them.
+  const OWN = [exported.trained.c, exported.half.c];
+  const SCALES = [-3, -2, -1, -0.2, -0.1, 0.1, 0.2, 1, 2, 3, ...OWN, ...OWN.map((c) => -c)]
     .sort((a, b) => a - b);
 
   const $ = (name) => document.getElementById(`play-${name}`);
@@ -25,10 +26,12 @@
 
   // --- settings ------------------------------------------------------------------------------
 
+  let chosen = 1; // c of the constructed block; others have their own
+
   function settings() {
     return {
       kind: document.querySelector("#play [name=block]:checked").value,
-      c: SCALES[$("c").value],
+      c: chosen,
       gamma: Number($("gamma").value),
       epsilon: Number($("epsilon").value),
       n: Number($("n").value),
@@ -114,7 +117,7 @@
     const apart = Math.max(...Array.from(present, (value, k) => Math.abs(value - teacherW[k])));
     $("values").textContent =
       `Below w, the action values it stands for. Frame: greedy action. Dot: the oracle's. They agree in ${right} of ${S} states. ` +
-      `No entry of the block's w is further than ${apart === 0 ? "0" : apart.toExponential(0).replace("-", "−")} from the teacher's.`;
+      `No entry of the block's w is further than ${view.tiny(apart)} from the teacher's.`;
     $("graph").setAttribute("aria-label",
       `Graph of ${S} states. Greedy actions, state by state: ${actions.map((a) => "abcd"[a]).join(" ")}. ` +
       `The agent is in state ${lived.states[Math.floor(shown)] + 1}.`);
@@ -166,10 +169,12 @@
     const largest = (M) => M.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
     const limits = { P: largest(P), V: largest(V) };
     view.matrixMap($("P"), colour, {
-      M: P, limit: limits.P, frames: [[0, p, p, d + 1, "P₁₂", p - 9, 8]], note: [p / 2 | 0, (D * 0.85) | 0],
+      M: P, limit: limits.P, frame: [0, p, p, d + 1],
+      notes: [["P₁₂", p - 10, 8], ["−c", p + 27, 9], ["c", p + 27, d + 9], ["0 elsewhere", 36, 92]],
     });
     view.matrixMap($("V"), colour, {
-      M: V, limit: limits.V, frames: [[p + 1, 0, d, p, "V̄₂₁", 8, p - 6]], note: [(D * 0.55) | 0, (D * 0.3) | 0],
+      M: V, limit: limits.V, frame: [p + 1, 0, d, p],
+      notes: [["V̄₂₁", 8, p - 7], ["α/c", 27, p + 9], ["0 elsewhere", 60, 32]],
     });
     $("P-caption").textContent = `P, ${D} × ${D}; full colour is ±${limits.P.toPrecision(2)}`;
     $("V-caption").textContent = `V, ${D} × ${D}; full colour is ±${limits.V.toPrecision(2)}`;
@@ -189,20 +194,21 @@
     const amount = `${mdps.toLocaleString("en")} MDPs, ${updates.toLocaleString("en")} updates` +
       (mdps < all ? `, ${Number(((100 * mdps) / all).toPrecision(2))} % of the paper's` : ", the paper's number");
     return `Trained on ${amount} (seed ${exported.training.seed}). Cosine to Theorem 3.1's weights ` +
-      `${mdps < all ? cosine.toFixed(2) : cosine.toFixed(6)}, loss on new MDPs ${loss.toExponential(0).replace("-", "−")}, c = ${rounded}.`;
+      `${mdps < all ? cosine.toFixed(2) : cosine.toFixed(6)}, loss on new MDPs ${view.tiny(loss)}, c = ${rounded}.`;
   }
 
-  /** In words, for everybody; while running no more often than a screen reader can follow. */
+  /** The state in words; read out no more often than a listener can follow. */
   function say(force) {
-    const now = performance.now();
-    if (!force && now - say.last < 2500) return;
-    say.last = now;
     const block = run.returns.block.at(-1), share = (block - run.uniform) / (run.oracle - run.uniform);
     const percent = `${view.number(100 * share, 0)} %`;
-    $("status").textContent =
+    $("now").textContent =
       `Window ${windows()}. Discounted return of the greedy policy: ${LABELS[run.kind]} block ${view.number(block)}, ` +
       `teacher ${view.number(run.returns.teacher.at(-1))}; uniform policy ${view.number(run.uniform)}, oracle ${view.number(run.oracle)}. ` +
       `The block has come ${percent} of the way from uniform to oracle.` + (finished() ? " The run is over; Reset begins anew." : "");
+    const time = performance.now();
+    if (!force && time - say.last < 3000) return;
+    say.last = time;
+    $("status").textContent = $("now").textContent;
   }
   say.last = -Infinity;
 
@@ -297,12 +303,13 @@
   // --- controls --------------------------------------------------------------------------------
 
   function showSettings() {
-    const { kind, c, gamma, epsilon, n } = settings();
-    const texts = { c: view.number(c), gamma: view.number(gamma), epsilon: view.number(epsilon), n: `${n}` };
+    const now = settings(), { kind, gamma, epsilon, n } = now;
+    const texts = { c: view.number(blockOf(now).c), gamma: view.number(gamma), epsilon: view.number(epsilon), n: `${n}` };
     for (const [name, text] of Object.entries(texts)) {
       document.querySelector(`#play output[for=play-${name}]`).textContent = text;
     }
     $("c").disabled = kind !== "constructed";
+    $("c").value = SCALES.indexOf(blockOf(now).c);
     $("c").setAttribute("aria-valuetext", texts.c);
   }
 
@@ -318,7 +325,12 @@
     $("gamma").addEventListener("input", () => { showSettings(); anew(); });
     // The next window is lived with these; nothing starts over.
     for (const name of ["epsilon", "n"]) $(name).addEventListener("input", showSettings);
-    $("c").addEventListener("input", () => { showSettings(); drawBlock(); draw(); });
+    $("c").addEventListener("input", () => {
+      chosen = SCALES[$("c").value];
+      showSettings();
+      drawBlock();
+      draw();
+    });
     for (const choice of document.querySelectorAll("#play [name=block]")) {
       choice.addEventListener("change", () => {
         if (windows() > 1) earlier = { label: LABELS[run.kind], values: run.returns.block };
@@ -338,7 +350,6 @@
 
   $("c").max = SCALES.length - 1;
   $("c").min = 0;
-  $("c").value = SCALES.indexOf(1);
   host.hidden = false;
   connect();
   showSettings();

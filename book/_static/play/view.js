@@ -20,6 +20,13 @@
     return Number(text) < 0 ? text.replace("-", "−") : text.replace("-", "");
   }
 
+  /** A small positive number to one digit, in powers of ten. */
+  function tiny(value) {
+    if (value === 0 || value >= 0.01) return number(value);
+    const [digit, power] = value.toExponential(0).split("e");
+    return `${digit} × 10${[...power].map((sign) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[sign] ?? "⁻").join("")}`;
+  }
+
   /** Round numbers from low to high, about `count` of them, and how many digits they need. */
   function ticks(low, high, count) {
     const rough = (high - low) / count, power = 10 ** Math.floor(Math.log10(rough));
@@ -217,26 +224,23 @@
     context.fillText("w̃", width, y + 8);
   }
 
-  /** A square matrix with some of its blocks framed: [row, column, rows, columns, name]. */
-  function matrixMap(canvas, colour, { M, limit, frames, note }) {
+  /** A square matrix; one block framed, notes at [text, column, row]. */
+  function matrixMap(canvas, colour, { M, limit, frame: [i, j, rows, columns], notes }) {
     const D = Math.sqrt(M.length), { context, width, ratio } = surface(canvas, canvas.clientWidth);
     const edges = grid(0, new Array(D).fill(width / D), ratio);
     cells(context, colour, M, edges, edges, limit);
     frame(context, colour.edge, 0, 0, width, width);
-    for (const [i, j, rows, columns, name, x, y] of frames) {
-      frame(context, colour.muted, edges[j], edges[i], edges[j + columns], edges[i + rows]);
-      context.fillStyle = colour.text;
-      context.textAlign = "center";
-      context.fillText(name, edges[x], edges[y]);
-    }
-    context.fillStyle = colour.muted;
+    frame(context, colour.muted, edges[j], edges[i], edges[j + columns], edges[i + rows]);
     context.textAlign = "center";
-    context.fillText("0 elsewhere", edges[note[0]], edges[note[1]]);
+    for (const [text, x, y] of notes) {
+      context.fillStyle = text.startsWith("0") ? colour.muted : colour.text;
+      context.fillText(text, edges[x], edges[y]);
+    }
   }
 
   /** w as a strip, the teacher's below it. */
   function stripMap(canvas, colour, rows) {
-    const left = 62, high = 15, { context, width, ratio } = surface(canvas, rows.length * (high + 4));
+    const left = 72, high = 15, { context, width, ratio } = surface(canvas, rows.length * (high + 4));
     const limit = Math.max(...rows.flatMap(({ values }) => Array.from(values, Math.abs)));
     rows.forEach(({ name, values }, k) => {
       const xs = grid(left, new Array(values.length).fill((width - left) / values.length), ratio);
@@ -251,7 +255,7 @@
 
   /** q(s, a), actions down and states across; greedy actions framed, best ones with a dot. */
   function valueMap(canvas, colour, { q, greedy, best, S, A, limit }) {
-    const left = 62, high = 26, top = 10, { context, width, ratio } = surface(canvas, top + A * high + 20);
+    const left = 72, high = 26, top = 10, { context, width, ratio } = surface(canvas, top + A * high + 20);
     const xs = grid(left, new Array(S).fill((width - left) / S), ratio);
     const ys = grid(top, new Array(A).fill(high), ratio);
     const turned = Array.from({ length: A * S }, (_, k) => q[(k % S) * A + Math.floor(k / S)]);
@@ -291,7 +295,7 @@
 
   /** An empty plot with axes, and its two scales. */
   function axes(svg, { height, x, y, xLabel, yLabel, xCount, yCount }) {
-    const width = svg.clientWidth || 560, box = { left: 52, right: width - 10, top: 10, bottom: height - 42 };
+    const width = svg.clientWidth || 560, box = { left: 52, right: width - 20, top: 10, bottom: height - 42 };
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     const toX = (v) => box.left + ((v - x[0]) / (x[1] - x[0])) * (box.right - box.left);
     const toY = (v) => box.bottom - ((v - y[0]) / (y[1] - y[0])) * (box.bottom - box.top);
@@ -341,7 +345,7 @@
       ...levels.map((l) => l.value)];
     const low = Math.min(...all), high = Math.max(...all), room = 0.06 * (high - low || 1);
     const { root, toX, toY, box } = axes(svg, {
-      height: 300, x: [0, end], y: [low - room, high + room], xLabel, yLabel, xCount: 5, yCount: 5,
+      height: Math.min(400, Math.max(260, 0.72 * svg.clientWidth)), x: [0, end], y: [low - room, high + room], xLabel, yLabel, xCount: 5, yCount: 5,
     });
     for (const { name, value } of levels) {
       root.append(element("path", { class: `play-line ${name}`, d: `M${box.left} ${toY(value)}H${box.right}` }));
@@ -364,7 +368,7 @@
     const most = Math.max(0.5, ...Array.from(errors, Math.abs), ...Array.from(scores, Math.abs));
     const { root, toX, toY } = axes(svg, {
       height: 210, x: [0.4, n + 0.6], y: [-1.1 * most, 1.1 * most], xLabel, yLabel,
-      xCount: Math.min(n, 8), yCount: 4,
+      xCount: Math.min(n, 8), yCount: 5,
     });
     const [left, right] = [toX(0.4), toX(n + 0.6)], wide = Math.max(1, (0.6 * (right - left)) / (n + 0.2));
     root.append(element("path", { class: "play-zero", d: `M${left} ${toY(0)}H${right}` }));
@@ -387,6 +391,6 @@
   }
 
   window.IcrlView = {
-    number, palette, graph, promptMap, matrixMap, stripMap, valueMap, chart, scoreBars, sample,
+    number, tiny, palette, graph, promptMap, matrixMap, stripMap, valueMap, chart, scoreBars, sample,
   };
 })();
