@@ -12,12 +12,16 @@ COMPILE := uv pip compile --universal --python-version 3.11 --no-emit-index-url 
 .DEFAULT_GOAL := help
 # The book and the tests both execute notebooks into the same folder.
 .NOTPARALLEL:
-.PHONY: book test notebooks lint format picture pins clean help
+.PHONY: book pdf test notebooks lint format picture play pins clean help
 
 # --all, since Sphinx is silent about the warnings of pages that it does not read
 # again, and shows the old outputs of notebooks whose text has not changed.
 book: notebooks ## build the book into _build/html/index.html
 	$(BIN)/jupyter-book build --all -W -n --keep-going .
+
+pdf: notebooks ## print the book into _build/icrl-flax.pdf, with Chromium
+	$(BIN)/jupyter-book build --all -W -n --keep-going --builder singlehtml .
+	$(BIN)/python tools/pdf.py
 
 test: $(INSTALLED) ## run the tests, then execute every stale notebook
 	$(BIN)/python -m pytest tests
@@ -46,6 +50,9 @@ format: $(INSTALLED) ## format the library, the tests and the notebooks' cells
 
 picture: $(INSTALLED) ## train both algorithms and draw the README's picture
 	$(BIN)/python tools/picture.py
+
+play: $(INSTALLED) ## train SARSA and export blocks for the interactive page
+	$(BIN)/python tools/export_play.py
 
 pins: ## resolve pyproject.toml anew into requirements.txt
 	@$(need_python)

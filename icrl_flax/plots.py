@@ -116,6 +116,29 @@ def weights_figure(aligned: Effective, optimum: Effective, title: str) -> Figure
     return figure
 
 
+def main_result_figure(
+    aligned: Effective, optimum: Effective, losses: dict[str, Float[np.ndarray, " updates"]]
+) -> Figure:
+    """SARSA's trained P, the theory's, and the training losses, side by side.
+
+    Args:
+        aligned: the trained blocks with their scale and sign undone.
+        optimum: P⋆12 and V̄⋆21.
+        losses: one float per update, by the curve's name.
+    """
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.4), width_ratios=(1, 1, 1.5))
+    for axes, name, effective in (
+        (left, "P after training on SARSA", aligned),
+        (middle, "P of Theorem 3.1", optimum),
+    ):
+        P, _ = embed(effective)
+        heat_map(P, axes, limit=1.0)
+        axes.set(title=name, xlabel="column", ylabel="row")
+    draw_losses(losses, right)
+    right.set_title(f"Training, {max(map(len, losses.values())):,} updates".replace(",", " "))
+    return figure
+
+
 def draw_losses(
     losses: dict[str, Float[np.ndarray, " updates"]], axes: Axes, bins: int = 250
 ) -> None:

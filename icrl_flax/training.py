@@ -417,7 +417,7 @@ def training_run(
 
     Raises:
         ValueError: if `config.dtype` is float64 and JAX's x64 mode is off.
-        FloatingPointError: if a loss is not finite; the last report still holds.
+        FloatingPointError: if a loss or a weight is not finite; the last report still holds.
     """
     config = TrainingConfig() if config is None else config
     family = RandomMDPs() if family is None else family
@@ -446,8 +446,12 @@ def training_run(
                 f"the loss is {chunk.losses[worst]} at update {before + worst}"
             )
         before += chunk.losses.size
+        P, V = _matrices(chunk.state, algorithm, config)
+        if not (jnp.isfinite(P).all() and jnp.isfinite(V).all()):  # no loss has seen them yet
+            raise FloatingPointError(f"the weights are not finite after update {before - 1}")
         yield Report(
-            *_matrices(chunk.state, algorithm, config),
+            P,
+            V,
             chunk.losses,
             chunk.mdps,
             chunk.generation_seconds,

@@ -115,8 +115,9 @@ def verify(
         One verdict for float64 and one for float32, on the same instances.
 
     Raises:
-        ValueError: if a count is not a positive integer.
+        ValueError: if a count is not a positive integer, or the seed is negative.
     """
+    _checks.seed("seed", seed)
     counts = {
         "sizes": sizes,
         "cases_per_size": cases_per_size,

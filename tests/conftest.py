@@ -2,6 +2,7 @@
 
 import importlib
 
+import hypothesis
 import jax
 import jaxtyping
 import pytest
@@ -26,6 +27,17 @@ with enforce_annotations():
 importlib.import_module("icrl_flax.cli")
 
 enforce_annotations()
+
+# Property tests meet the same cases on every run, so that they fail today or never.
+# `--hypothesis-profile=more` draws ten times as many, others each time.
+_COMMON = {
+    "deadline": None,
+    "database": None,
+    "suppress_health_check": [hypothesis.HealthCheck.too_slow],
+}
+hypothesis.settings.register_profile("same", max_examples=20, derandomize=True, **_COMMON)
+hypothesis.settings.register_profile("more", max_examples=200, **_COMMON)
+hypothesis.settings.load_profile("same")
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@
   }
 
   /** Closed loops on MDPs of the page's own: greedy returns, as a share of uniform to oracle. */
-  function closedLoops(I, { seeds, blocks, alpha, c, windows, n, gamma, epsilon }) {
+  function closedLoops(I, { seeds, blocks, alpha, c, windows, n, gamma, epsilon, only }) {
     const loop = (seed, learnerOf) => {
       const world = I.drawWorld(seed, { gamma }), { mdp, features } = world, learner = learnerOf(world);
       const value = (policy) => I.policyReturn(mdp, policy);
@@ -61,7 +61,7 @@
       learners[name] = () => (x, w) => I.answer(block, x, w);
     }
     return Object.fromEntries(
-      Object.entries(learners).map(([name, of]) => [name, seeds.map((seed) => loop(seed, of))]),
+      (only ?? Object.keys(learners)).map((name) => [name, seeds.map((seed) => loop(seed, learners[name]))]),
     );
   }
 
@@ -77,7 +77,37 @@
     });
   }
 
-  const harness = { answerCases, closedLoops, drawnWorlds };
+  /** Mean action values late in a closed loop, and the true ones of the uniform policy. */
+  function lateValues(I, { seeds, alpha, windows, n, gamma, epsilon }) {
+    return seeds.map((seed) => {
+      const world = I.drawWorld(seed, { gamma }), block = I.construct(36, alpha, 1);
+      const mean = new Float64Array(36), late = windows / 2;
+      let agent = { w: world.w, state: world.state };
+      for (let k = 0; k < windows; k++) {
+        const draws = I.uniforms(world.windows, 2 * (n + 1));
+        agent = I.turn(world, agent, (x, w) => I.answer(block, x, w), draws, epsilon, n);
+        if (k < late) continue;
+        I.actionValues(world.features, agent.w).forEach((q, i) => { mean[i] += q / (windows - late); });
+      }
+      const truth = I.lookAhead(world.mdp, I.policyValue(world.mdp, I.uniformPolicy(world.mdp)));
+      return [Array.from(mean), Array.from(truth)];
+    });
+  }
+
+  /** The largest entry of w at the end of a closed loop under the textbook's rule. */
+  function largestParameter(I, { seeds, alpha, windows, lengths, gamma, epsilon }) {
+    return lengths.map((n) => seeds.map((seed) => {
+      const world = I.drawWorld(seed, { gamma }), { mdp, features } = world;
+      const learner = (x, w, window) => I.teacher(mdp, features, w, window, alpha);
+      let agent = { w: world.w, state: world.state };
+      for (let k = 0; k < windows; k++) {
+        agent = I.turn(world, agent, learner, I.uniforms(world.windows, 2 * (n + 1)), epsilon, n);
+      }
+      return Math.max(...agent.w.map(Math.abs));
+    }));
+  }
+
+  const harness = { answerCases, closedLoops, drawnWorlds, lateValues, largestParameter };
   if (typeof module === "undefined" || !module.exports) {
     globalThis.harness = harness;
     return;

@@ -101,7 +101,7 @@ class Point(eqx.Module):
         ValueError: never.
     """
 
-    x: Float[Array, " n"]
+    x: Float[Array, " double"]
     """Hidden, since it is described above."""
     size: int = eqx.field(static=True, default=9)
     """Own words: not a type."""
@@ -176,7 +176,7 @@ def text_of(page: str) -> str:
 
 def test_signatures_are_the_source_s_own(page):
     text = text_of(page)
-    assert "class library.Point(x: Float[Array, 'n'], size: int = 9)" in text
+    assert "class library.Point(x: Float[Array, 'double'], size: int = 9)" in text
     assert "class library.Pair(a: Point, b: Point)" in text
     assert "library.double(point: Point, by: float | Float[Array, ''] = 2.0" in text
     assert "out: Pair | None = None) → Pair" in text

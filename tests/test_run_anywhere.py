@@ -90,6 +90,7 @@ def test_without_a_repository_there_is_only_the_download(tmp_path):
     # Executed, and readable outside the book.
     assert notebook.cells[1].outputs[0].text == "forty-two\n"
     assert notebook.cells[0].source == "# One\n\nSee Book."
+    assert [cell.id for cell in notebook.cells] == ["cell-0", "cell-1"]
     assert ".ipynb" not in page(tmp_path, "index")
 
 

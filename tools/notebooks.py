@@ -242,7 +242,9 @@ class Job:
     def keep(self, cache: BookCache, seconds: float) -> None:
         """Hand the results of a successful execution to the book."""
         stored = json.dumps({"key": self.key, "seconds": seconds})
-        self.executed.key.write_text(stored, encoding="utf-8")
+        partial = self.executed.key.with_suffix(".partial")
+        partial.write_text(stored, encoding="utf-8")
+        partial.replace(self.executed.key)
         cache.store(self.notebook, self.executed, seconds)
 
 

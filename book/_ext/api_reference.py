@@ -51,12 +51,20 @@ class Links(ast.NodeTransformer):
         path = self.paths.get(node.id)
         return ast.parse(f"~{path}", mode="eval").body if path else node
 
+    def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
+        parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        if isinstance(parts[-1], ast.Constant) and isinstance(parts[-1].value, str):
+            # A shape, not the name of a class: jaxtyping's " n" is one axis.
+            parts[-1].value = parts[-1].value.strip()
+            return node
+        return self.generic_visit(node)
+
     def visit_Constant(self, node: ast.Constant) -> ast.expr:
         if not isinstance(node.value, str):
             return node
         if set(re.findall(r"\w+", node.value)) & self.paths.keys():  # not defined yet
             return self.visit(ast.parse(node.value, mode="eval").body)
-        return ast.Constant(node.value.strip())  # jaxtyping's " n" is one axis
+        return node
 
 
 def written(annotation: ast.expr | None, paths: dict[str, str]) -> str | None:

@@ -183,7 +183,7 @@ def titles(app: Sphinx, docname: str) -> Callable[[str], str]:
 
 def write_notebooks(app: Sphinx, error: Exception | None) -> None:
     """Write the executed notebooks beside the pages."""
-    if error is not None or app.builder.format != "html":
+    if error is not None or app.builder.name not in ("html", "dirhtml"):
         return
     repository: Repository | None = app.run_anywhere_repository  # type: ignore[attr-defined]
     for docname in sorted(app.env.all_docs):
@@ -194,7 +194,8 @@ def write_notebooks(app: Sphinx, error: Exception | None) -> None:
             logger.warning("%s has no executed notebook at %s", docname, source)
             continue
         notebook = nbformat.read(source, as_version=4)
-        for cell in notebook.cells:
+        for k, cell in enumerate(notebook.cells):
+            cell.id = f"cell-{k}"  # a random one would change with every build
             if cell.cell_type == "markdown":
                 cell.source = plain_markdown(cell.source, titles(app, docname))
         if repository is not None:

@@ -9,6 +9,7 @@
   const ENDS = [100, 200, 500, 1000, 2000, LIMIT]; // where the axis of windows may end
   const BUDGET_MS = 10; // computing per frame when fast; drawing takes the rest
   const TRANSITION_MS = 90, WINDOW_MS = 120;
+  const CALM_MS = 1000; // between two pictures, for readers who ask for less motion
   // Along the curve of optima, on which 0 does not lie. Training's own are among them.
   const OWN = [exported.trained.c, exported.half.c];
   const SCALES = [-3, -2, -1, -0.2, -0.1, 0.1, 0.2, 1, 2, 3, ...OWN, ...OWN.map((c) => -c)]
@@ -61,11 +62,13 @@
   }
 
   function restart() {
-    const { seed, gamma, kind } = settings(), world = I.drawWorld(seed, { gamma, d, A });
+    const { seed, gamma, kind } = settings();
+    $("seed").value = seed; // as it was understood
+    const world = I.drawWorld(seed, { gamma, d, A });
     const start = { w: world.w, state: world.state }, best = I.optimalActionValues(world.mdp);
     run = {
       world, kind, best, known: new Map(),
-      block: start, teacher: start,
+      block: start, teacher: start, lengths: new Set(),
       oracle: I.policyReturn(world.mdp, I.greedy(best, A)),
       uniform: I.policyReturn(world.mdp, I.uniformPolicy(world.mdp)),
     };
@@ -76,6 +79,7 @@
   /** One window for both agents, on the same random numbers. */
   function advance() {
     const { world } = run, now = settings(), block = blockOf(now);
+    run.lengths.add(now.n);
     const draws = I.uniforms(world.windows, 2 * (now.n + 1));
     const turn = (agent, learner) => I.turn(world, agent, learner, draws, now.epsilon, now.n);
     run.block = turn(run.block, (x, w) => I.answer(block, x, w));
@@ -132,7 +136,7 @@
 
   /** The curves, without their last `hidden` points. */
   function drawChart(hidden) {
-    const upto = windows() + 1 - hidden, { n } = settings();
+    const upto = windows() + 1 - hidden, [n, ...others] = run.lengths;
     const curve = (name, values) => ({ name, values: values.slice(0, upto) });
     const curves = [curve("block", run.returns.block), curve("teacher", run.returns.teacher)];
     if (earlier) curves.unshift({ name: "earlier", values: earlier.values });
@@ -140,7 +144,7 @@
     const longest = Math.max(...curves.map((c) => c.values.length)) - 1;
     view.chart($("chart"), {
       curves, levels, end: ENDS.find((end) => end >= longest),
-      xLabel: `windows seen (${n} transition${n === 1 ? "" : "s"} each)`,
+      xLabel: "windows seen" + (others.length ? "" : ` (${n} transition${n === 1 ? "" : "s"} each)`),
       yLabel: "discounted return",
     });
     $("chart").setAttribute("aria-label",
@@ -237,10 +241,13 @@
     } else if (speed === "fast") {
       const stop = performance.now() + BUDGET_MS;
       do advance(); while (!finished() && performance.now() < stop);
-      draw();
-      say(false);
+      if (!still.matches || time - last >= CALM_MS || finished()) {
+        last = time;
+        draw();
+        say(false);
+      }
     } else if (speed === "brisk" || still.matches) {
-      if (time - last >= (still.matches ? 1000 : WINDOW_MS)) {
+      if (time - last >= (still.matches ? CALM_MS : WINDOW_MS)) {
         last = time;
         advance();
         draw();
@@ -256,6 +263,7 @@
 
   function pause() {
     running = false;
+    if (!living) draw();
     $("run").textContent = "Run";
     say(true);
   }

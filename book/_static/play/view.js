@@ -46,10 +46,12 @@
       return [1, 3, 5].map((k) => parseInt(probe.fillStyle.slice(k, k + 2), 16));
     };
     const [negative, middle, positive] = ["--negative", "--surface", "--positive"].map(rgb);
-    const colour = (value) => {
-      const end = value < 0 ? negative : positive, share = Math.min(1, Math.abs(value));
+    const steps = 127; // on each side; looked up, for a heat map asks thousands of times
+    const table = Array.from({ length: 2 * steps + 1 }, (_, i) => {
+      const end = i < steps ? negative : positive, share = Math.abs(i - steps) / steps;
       return `rgb(${middle.map((m, k) => Math.round(m + share * (end[k] - m))).join()})`;
-    };
+    });
+    const colour = (value) => table[Math.round((Math.max(-1, Math.min(1, value)) + 1) * steps)];
     const names = { text: "--text", muted: "--muted", edge: "--edge", surface: "--surface" };
     for (const key in names) colour[key] = style.getPropertyValue(names[key]).trim();
     return colour;
