@@ -69,17 +69,17 @@ class Mutant(NamedTuple):
         return source[: self.start] + self.new.encode() + source[self.end :]
 
 
-def variants(node: ast.AST, parent: ast.AST) -> Iterator[ast.AST]:
+def variants(node: ast.expr, parent: ast.AST) -> Iterator[ast.expr]:
     """What a slip of the pen might have made of one expression."""
     match node:
-        case ast.Constant(value=bool()):
-            yield ast.Constant(not node.value)
-        case ast.Constant(value=int() | float()):
-            yield ast.Constant(node.value + 1)
-            if node.value and not isinstance(parent, ast.UnaryOp):
-                yield ast.Constant(node.value - 1)
-        case ast.Constant(value=str()) if "->" in node.value:
-            operands, _, result = node.value.partition("->")
+        case ast.Constant(value=bool() as value):
+            yield ast.Constant(not value)
+        case ast.Constant(value=int() | float() as value):
+            yield ast.Constant(value + 1)
+            if value and not isinstance(parent, ast.UnaryOp):
+                yield ast.Constant(value - 1)
+        case ast.Constant(value=str() as sums) if "->" in sums:  # of `einsum`
+            operands, _, result = sums.partition("->")
             for operand in operands.split(","):
                 swapped = operand[1] + operand[0] + operand[2:]
                 yield ast.Constant(f"{operands.replace(operand, swapped)}->{result}")
@@ -135,11 +135,12 @@ def mutants(source: bytes) -> Iterator[Mutant]:
         for child in ast.iter_child_nodes(node):
             if child in hidden:
                 continue
-            for other in variants(child, node):
+            if isinstance(child, ast.expr):
                 start = offsets[child.lineno - 1] + child.col_offset
-                end = offsets[child.end_lineno - 1] + child.end_col_offset
-                new = f"({ast.unparse(ast.fix_missing_locations(other))})"
-                yield Mutant(child.lineno, start, end, ast.unparse(child), new)
+                end = offsets[(child.end_lineno or 0) - 1] + (child.end_col_offset or 0)
+                for other in variants(child, node):
+                    new = f"({ast.unparse(ast.fix_missing_locations(other))})"
+                    yield Mutant(child.lineno, start, end, ast.unparse(child), new)
             yield from walk(child)
 
     yield from walk(ast.parse(source))
@@ -161,8 +162,8 @@ def functions(namespace: dict[str, Any], module: str) -> Iterator[types.Function
 
 def put(source: bytes, module: types.ModuleType) -> None:
     """Make the functions of a module do what another source of it says."""
-    namespace = {"__name__": module.__name__}
-    exec(compile(source, module.__file__, "exec"), namespace)
+    namespace: dict[str, Any] = {"__name__": module.__name__}
+    exec(compile(source, str(module.__file__), "exec"), namespace)
     there = functions(vars(module), module.__name__)
     targets = {function.__qualname__: function for function in there}
     for function in functions(namespace, module.__name__):
@@ -190,7 +191,7 @@ def survives(mutant: bytes, module: types.ModuleType, tests: Iterable[str]) -> b
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("modules", nargs="*", default=list(TESTS), help="of icrl_flax")
     options = parser.parse_args()
     os.environ["JAX_DISABLE_JIT"] = "1"
@@ -201,7 +202,7 @@ def main() -> None:
         if not passes(tests[0]):
             sys.exit(f"error: tests/test_{tests[0]}.py fails without any mutant")
         module = importlib.import_module(f"icrl_flax.{name}")
-        path = Path(module.__file__)
+        path = Path(str(module.__file__))
         source = path.read_bytes()
         for mutant in mutants(source):
             made += 1
