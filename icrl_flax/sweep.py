@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 from icrl_flax import _checks, checkpoint, cluster
 from icrl_flax.alignment import align
-from icrl_flax.batched import BatchReport, program, summarise_batch, training_batch
+from icrl_flax.batched import BatchReport, Device, program, summarise_batch, training_batch
 from icrl_flax.prompt import split
 from icrl_flax.sweep_spec import BATCH, Spec, read_spec
 from icrl_flax.training import TrainingConfig
@@ -283,7 +283,7 @@ def _run_rest(plan: Spec, files: list[Path], workers: int, progress: bool) -> No
         batch = plan.batches[number]
         return program(plan.cells[batch[0]].run), len(batch)
 
-    def take() -> tuple[list[int], bool, list[jax.Device]]:
+    def take() -> tuple[list[int], bool, list[Device]]:
         """The next batch, and those like it, with a free device for each."""
         with ready:
             while waiting and not free and not stop.is_set():
@@ -300,7 +300,7 @@ def _run_rest(plan: Spec, files: list[Path], workers: int, progress: bool) -> No
                 free.remove(device)
             return [number for number, _ in turns], own, places[: len(turns)]
 
-    def run(numbers: list[int], own: bool, places: list[jax.Device]) -> None:
+    def run(numbers: list[int], own: bool, places: list[Device]) -> None:
         cells = [cell for number in numbers for cell in plan.batches[number]]
         runs = [plan.cells[cell].run for cell in cells]
         began = time.perf_counter()
