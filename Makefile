@@ -12,7 +12,7 @@ COMPILE := uv pip compile --universal --python-version 3.11 --no-emit-index-url 
 .DEFAULT_GOAL := help
 # The book and the tests both execute notebooks into the same folder.
 .NOTPARALLEL:
-.PHONY: book pdf test coverage mutants notebooks lint format picture play pins clean help
+.PHONY: book pdf browser test coverage mutants notebooks lint format picture play pins clean help
 
 # --all, since Sphinx is silent about the warnings of pages that it does not read
 # again, and shows the old outputs of notebooks whose text has not changed.
@@ -22,6 +22,9 @@ book: notebooks ## build the book into _build/html/index.html
 pdf: notebooks ## print the book into _build/icrl-flax.pdf, with Chromium
 	$(BIN)/jupyter-book build --all -W -n --keep-going --builder singlehtml .
 	$(BIN)/python tools/pdf.py
+
+browser: book ## open every page of the book in Chromium
+	$(BIN)/python -m pytest tests/browser
 
 test: $(INSTALLED) ## run the tests, then execute every stale notebook
 	$(BIN)/python -m pytest tests

@@ -57,7 +57,7 @@ def provenance() -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     return {
         "versions": versions,
         "python": platform.python_version(),

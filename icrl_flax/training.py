@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from icrl_flax import _checks
 from icrl_flax._precision import full_precision
+from icrl_flax.ahead import ahead
 from icrl_flax.algorithm import Algorithm
 from icrl_flax.block import LinearAttentionBlock, initial_effective
 from icrl_flax.lemma_c1 import bilinear_term
@@ -329,7 +330,7 @@ class Chunk(NamedTuple):
         losses: of each of its updates, before it.
         mdps: MDPs done since the start.
         generation_seconds: wall time spent on MDPs, windows and targets.
-        update_seconds: wall time spent on updates.
+        update_seconds: wall time spent on updates; the two overlap.
     """
 
     state: TrainingState
@@ -349,6 +350,8 @@ def chunks(
 ) -> Iterator[Chunk]:
     """The loop of Algorithms 1 and 2, for one run or for a batch of them.
 
+    The data does not depend on θ: the next chunk's is made while this one is learnt from.
+
     Args:
         state: the start.
         config: how many MDPs, and how many make an update.
@@ -357,10 +360,15 @@ def chunks(
         update: consumes examples.
         axis: which axis of the examples is the update.
     """
-    for first in range(0, config.mdps, size):
+
+    def generated(first: int) -> tuple[Examples, float]:
         began = time.perf_counter()
-        examples = jax.block_until_ready(generate(first))
-        generated = time.perf_counter()
+        return jax.block_until_ready(generate(first)), time.perf_counter() - began
+
+    firsts = range(0, config.mdps, size)
+    data = ahead(generated, firsts)
+    for first, (examples, generation_seconds) in zip(firsts, data, strict=True):
+        began = time.perf_counter()
         done = min(first + size, config.mdps)
         if done < first + size:
             last = (done - first) // config.mdps_per_update * config.windows
@@ -369,8 +377,7 @@ def chunks(
             )
         state, losses = update(state, examples)
         losses = np.asarray(losses)
-        updated = time.perf_counter()
-        yield Chunk(state, losses, done, generated - began, updated - generated)
+        yield Chunk(state, losses, done, generation_seconds, time.perf_counter() - began)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -385,7 +392,8 @@ class Report:
         mdps: MDPs done since the start.
         generation_seconds: wall time spent on MDPs, windows and targets since
             the report before (or the start), compilation included.
-        update_seconds: wall time spent on updates, likewise.
+        update_seconds: wall time spent on updates, likewise. The next chunk's data is
+            made at the same time, so the two may add up to more than has passed.
     """
 
     P: Float[Array, "*heads D D"]

@@ -91,6 +91,10 @@ def wrapped(function):
     return inner
 
 
+def made(default):
+    return eqx.field(static=True, default=default)
+
+
 class Point(eqx.Module):
     """A point with |x| ≤ 1.
 
@@ -103,7 +107,7 @@ class Point(eqx.Module):
 
     x: Float[Array, " double"]
     """Hidden, since it is described above."""
-    size: int = eqx.field(static=True, default=9)
+    size: int = made(9)
     """Own words: not a type."""
 
     @property

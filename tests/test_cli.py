@@ -31,13 +31,6 @@ SMALL = ["--d", "2", "--n-states", "3", "--n-actions", "2", "--window-length", "
 RUN = [*SMALL, "--mdps", "3", "--windows", "2"]
 
 
-def error_line(capsys):
-    """The last line on standard error, all there is beside the progress bar."""
-    captured = capsys.readouterr().err
-    assert "Traceback" not in captured
-    return captured.splitlines()[-1]
-
-
 @pytest.mark.parametrize(
     ("name", "options", "D"), [("sarsa", RUN, 8), ("actor-critic", [*RUN, "--m", "3"], 14)]
 )

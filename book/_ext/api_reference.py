@@ -107,15 +107,20 @@ def fields_of(kind: type) -> Iterator[tuple[str, ast.AnnAssign]]:
                     yield statement.target.id, statement
 
 
-def default_of(field: ast.AnnAssign) -> str | None:
-    """Return the default value of a field as the source has it, None if it has none."""
+def default_of(parameter: inspect.Parameter, field: ast.AnnAssign) -> str | None:
+    """Return the default value of a field, None if it has none.
+
+    The value itself where it is plain, for a helper may have made it; otherwise the
+    source's words for it.
+    """
+    if parameter.default is inspect.Parameter.empty:
+        return None
+    if parameter.default is None or isinstance(parameter.default, bool | int | float | str):
+        return repr(parameter.default)
     value = field.value
     if isinstance(value, ast.Call) and ast.unparse(value.func).endswith("field"):
-        options = {word.arg: word.value for word in value.keywords}
-        value = options.get("default")
-        if value is None and "default_factory" in options:
-            return "..."
-    return None if value is None else ast.unparse(value)
+        value = {word.arg: word.value for word in value.keywords}.get("default")
+    return "..." if value is None else ast.unparse(value)
 
 
 def signature_of_class(kind: type, paths: dict[str, str]) -> tuple[str, str | None] | None:
@@ -127,12 +132,12 @@ def signature_of_class(kind: type, paths: dict[str, str]) -> tuple[str, str | No
         return found and (found[0], None)
     declared = dict(fields_of(kind))
     shown = []
-    for name in inspect.signature(kind).parameters:
+    for name, parameter in inspect.signature(kind).parameters.items():
         if name not in declared:
             return None
         annotation = written(declared[name].annotation, paths)
-        default = default_of(declared[name])
-        shown.append(f"{name}: {annotation}" + (f" = {default}" if default else ""))
+        default = default_of(parameter, declared[name])
+        shown.append(f"{name}: {annotation}" + ("" if default is None else f" = {default}"))
     return f"({', '.join(shown)})", None
 
 

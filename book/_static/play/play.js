@@ -351,6 +351,7 @@
   }
 
   function paint() {
+    view.measure(host.querySelectorAll("[role=img]"));
     colour = view.palette(host);
     drawBlock();
     draw();

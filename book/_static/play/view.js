@@ -150,13 +150,21 @@
 
   // --- heat maps ---------------------------------------------------------------------------
 
+  /** Write down how wide pictures are; asking while drawing would lay the page out each time. */
+  function measure(pictures) {
+    const widths = Array.from(pictures, (picture) => picture.clientWidth);
+    pictures.forEach((picture, k) => { picture.dataset.width = widths[k]; });
+  }
+
+  const widthOf = (picture) => Number(picture.dataset.width);
+
   /** A canvas as wide as its place and as high as asked, sharp on any screen. */
   function surface(canvas, height) {
-    const width = canvas.clientWidth, ratio = window.devicePixelRatio || 1;
-    canvas.style.height = `${height}px`;
+    const width = widthOf(canvas), ratio = window.devicePixelRatio || 1;
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
       canvas.width = Math.round(width * ratio);
       canvas.height = Math.round(height * ratio);
+      canvas.style.height = `${height}px`;
     }
     const context = canvas.getContext("2d");
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -228,7 +236,7 @@
 
   /** A square matrix; one block framed, notes at [text, column, row]. */
   function matrixMap(canvas, colour, { M, limit, frame: [i, j, rows, columns], notes }) {
-    const D = Math.sqrt(M.length), { context, width, ratio } = surface(canvas, canvas.clientWidth);
+    const D = Math.sqrt(M.length), { context, width, ratio } = surface(canvas, widthOf(canvas));
     const edges = grid(0, new Array(D).fill(width / D), ratio);
     cells(context, colour, M, edges, edges, limit);
     frame(context, colour.edge, 0, 0, width, width);
@@ -297,7 +305,7 @@
 
   /** An empty plot with axes, and its two scales. */
   function axes(svg, { height, x, y, xLabel, yLabel, xCount, yCount }) {
-    const width = svg.clientWidth || 560, box = { left: 52, right: width - 20, top: 10, bottom: height - 42 };
+    const width = widthOf(svg), box = { left: 52, right: width - 20, top: 10, bottom: height - 42 };
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     const toX = (v) => box.left + ((v - x[0]) / (x[1] - x[0])) * (box.right - box.left);
     const toY = (v) => box.bottom - ((v - y[0]) / (y[1] - y[0])) * (box.bottom - box.top);
@@ -347,7 +355,7 @@
       ...levels.map((l) => l.value)];
     const low = Math.min(...all), high = Math.max(...all), room = 0.06 * (high - low || 1);
     const { root, toX, toY, box } = axes(svg, {
-      height: Math.min(400, Math.max(260, 0.72 * svg.clientWidth)), x: [0, end], y: [low - room, high + room], xLabel, yLabel, xCount: 5, yCount: 5,
+      height: Math.min(400, Math.max(260, 0.72 * widthOf(svg))), x: [0, end], y: [low - room, high + room], xLabel, yLabel, xCount: 5, yCount: 5,
     });
     for (const { name, value } of levels) {
       root.append(element("path", { class: `play-line ${name}`, d: `M${box.left} ${toY(value)}H${box.right}` }));
@@ -393,6 +401,6 @@
   }
 
   window.IcrlView = {
-    number, tiny, palette, graph, promptMap, matrixMap, stripMap, valueMap, chart, scoreBars, sample,
+    number, tiny, palette, measure, graph, promptMap, matrixMap, stripMap, valueMap, chart, scoreBars, sample,
   };
 })();
