@@ -58,6 +58,13 @@ def test_what_does_not_fit_or_render_is_reported(tmp_path):
     assert "a wide table" in problems[2]
 
 
+def test_a_page_without_mathjax_is_refused_at_once(tmp_path):
+    (tmp_path / "page.html").write_text("<article>text</article>", encoding="utf-8")
+    problems = pdf.print_pdf(tmp_path / "page.html", tmp_path / "book.pdf")
+    assert problems == ["not rendered: the page has no MathJax"]
+    assert not (tmp_path / "book.pdf").exists()
+
+
 def test_without_a_built_page_it_says_what_to_do(tmp_path):
     with pytest.raises(SystemExit, match=r"no page at .*nowhere\.html: build the book"):
         pdf.main(["--page", str(tmp_path / "nowhere.html")])
