@@ -12,7 +12,7 @@ COMPILE := uv pip compile --universal --python-version 3.11 --no-emit-index-url 
 .DEFAULT_GOAL := help
 # The book and the tests both execute notebooks into the same folder.
 .NOTPARALLEL:
-.PHONY: book pdf browser test coverage notebooks lint format picture play pins clean help
+.PHONY: book pdf browser test coverage mutants notebooks lint format picture play pins clean help
 
 # --all, since Sphinx is silent about the warnings of pages that it does not read
 # again, and shows the old outputs of notebooks whose text has not changed.
@@ -33,6 +33,9 @@ test: $(INSTALLED) ## run the tests, then execute every stale notebook
 # The threshold is in pyproject.toml.
 coverage: $(INSTALLED) ## run the tests and list the lines and branches that none reaches
 	$(BIN)/python -m pytest tests --cov
+
+mutants: $(INSTALLED) ## list the wrong signs, indices and factors that no test notices
+	$(BIN)/python tools/mutate.py
 
 notebooks: $(INSTALLED) ## execute every stale notebook
 	$(BIN)/python tools/notebooks.py

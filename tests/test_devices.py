@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import icrl_flax
-from icrl_flax import RandomMDPs, Run, Sarsa, TrainingConfig, sweep, training_batch
+from icrl_flax import RandomMDPs, Run, Sarsa, TrainingConfig, training_batch
 from icrl_flax.batched import layout
 from icrl_flax.sweep import usual_batch
 
@@ -30,54 +30,60 @@ RUNS = [
 ]
 
 SCRIPT = """
-import json, sys
+import sys
 import jax, numpy as np
 from icrl_flax import sweep, train_batch
 from test_devices import RUNS, SPEC
 
 jax.config.update("jax_enable_x64", True)
-assert jax.local_device_count() == 8
 sweep(SPEC, sys.argv[1] + "/sweep", workers=8)
 batch = train_batch(RUNS)
-np.savez(sys.argv[1] + "/batch.npz", P=batch.P, V=batch.V, losses=batch.losses)
-print(len(jax.tree.leaves(batch.P)[0].sharding.device_set))
+places = len(batch.P.sharding.device_set)
+np.savez(sys.argv[1] + "/batch.npz", P=batch.P, V=batch.V, losses=batch.losses, places=places)
 """
 
 
 @pytest.fixture(scope="module")
-def eight(tmp_path_factory):
-    """What eight devices made of a sweep and of a batch."""
-    folder = tmp_path_factory.mktemp("eight")
-    environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": os.pathsep.join([ROOT, str(pathlib.Path(__file__).parent)]),
-    }
-    subprocess.run(
-        [sys.executable, "-W", "error", "-c", SCRIPT, str(folder)],
-        env=environment,
-        check=True,
-        timeout=600,
-    )
-    return folder
+def found(tmp_path_factory):
+    """What one device and eight devices make of a sweep and of a batch."""
+    folders, started = {}, []
+    for devices in (1, 8):
+        folders[devices] = folder = tmp_path_factory.mktemp("devices")
+        # A sweep compiles for each device: little optimised, that takes seconds.
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        environment = os.environ | {
+            "XLA_FLAGS": f"{flags} --xla_backend_optimization_level=0",
+            "JAX_PLATFORMS": "cpu",
+            "PYTHONPATH": os.pathsep.join([ROOT, str(pathlib.Path(__file__).parent)]),
+        }
+        command = [sys.executable, "-W", "error", "-c", SCRIPT, str(folder)]
+        started.append(subprocess.Popen(command, env=environment))
+    try:
+        for process in started:
+            assert process.wait(timeout=600) == 0
+    finally:
+        for process in started:
+            process.kill()
+    return folders
 
 
-def test_sweep_is_that_of_one_device(eight, tmp_path):
-    sweep(SPEC, tmp_path / "one", workers=1)
+def test_sweep_is_that_of_one_device(found):
     for name in ("table.csv", "curves.csv"):
-        assert (eight / "sweep" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
-    record = json.loads((eight / "sweep" / "provenance.json").read_text())
-    assert {batch["place"]["device"] for batch in record["batches"]} == set(range(8))
+        one, eight = ((found[devices] / "sweep" / name).read_bytes() for devices in (1, 8))
+        assert one == eight
+    for devices in (1, 8):
+        record = json.loads((found[devices] / "sweep" / "provenance.json").read_text())
+        assert {b["place"]["device"] for b in record["batches"]} == set(range(devices))
 
 
-def test_batch_is_that_of_one_device(eight):
+def test_batch_is_that_of_one_device(found):
     """Nine runs: two on each of five devices, but for the last, which has a copy."""
-    found = np.load(eight / "batch.npz")
-    one = icrl_flax.train_batch(RUNS, jax.local_devices()[:1])
-    assert found["losses"].shape == (9, CONFIG.updates)
+    one, eight = (np.load(found[devices] / "batch.npz") for devices in (1, 8))
+    assert (one["places"], eight["places"]) == (1, 5)
+    assert eight["losses"].shape == (9, CONFIG.updates)
     for name in ("P", "V", "losses"):
-        np.testing.assert_allclose(found[name], getattr(one, name), rtol=1e-12, atol=1e-13)
-    assert len(np.unique(found["losses"][:, -1])) == 9
+        np.testing.assert_allclose(eight[name], one[name], rtol=1e-12, atol=1e-13)
+    assert len(np.unique(eight["losses"][:, -1])) == 9
 
 
 @pytest.mark.parametrize("runs", range(1, 18))

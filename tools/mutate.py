@@ -4,7 +4,7 @@ Makes one small change at a time to the functions on which the book's claims res
 and runs the tests that concern them. A mutant that no test fails for has survived:
 a test is missing, or the change makes no difference.
 
-    python tools/mutate.py                 # or: python tools/mutate.py prompt.py
+    python tools/mutate.py                 # or: python tools/mutate.py prompt
 
 Importing and compiling would take most of the time. So the code of a mutant is put
 into the functions that are there already, and JAX runs operation by operation.
