@@ -48,14 +48,17 @@ def test_what_does_not_fit_or_render_is_reported(tmp_path):
         '<table style="width: 2000px"><tr><td>a wide table</td></tr></table>'
         '<span class="math">\\(raw\\)</span>'
         '<span class="math"><mjx-container><mjx-merror>bad</mjx-merror></mjx-container></span>'
+        '<img src="nowhere.png" alt="missing"><script src="nowhere.js"></script>'
     )
     _, problems = print_page(tmp_path, body)
     assert [problem.partition(":")[0] for problem in problems] == [
         "not rendered",
+        "not found",
         "error in a formula",
         "cut off",
     ]
-    assert "a wide table" in problems[2]
+    assert problems[1].endswith("nowhere.png")
+    assert "a wide table" in problems[3]
 
 
 def test_a_page_without_mathjax_is_refused_at_once(tmp_path):

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Error, sync_playwright
+from playwright.sync_api import Error, Request, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 # Of its own accord Chromium asks several services on the internet for news.
@@ -78,7 +78,13 @@ def print_pdf(page_file: Path, target: Path) -> list[str]:
             page = browser.new_page(viewport={"width": 673, "height": 1000})
             page.set_default_timeout(TIMEOUT_MS)
             failed: list[str] = []
-            page.on("requestfailed", lambda request: failed.append(f"not found: {request.url}"))
+
+            def note(request: Request) -> None:
+                # Of scripts only MathJax matters on paper: there is no search, for one.
+                if request.resource_type != "script":
+                    failed.append(f"not found: {request.url}")
+
+            page.on("requestfailed", note)
             page.emulate_media(media="print", color_scheme="light")
             page.goto(page_file.as_uri(), timeout=TIMEOUT_MS)
             page.add_style_tag(content=STYLE)
