@@ -52,12 +52,12 @@ def test_what_does_not_fit_or_render_is_reported(tmp_path):
     )
     _, problems = print_page(tmp_path, body)
     assert [problem.partition(":")[0] for problem in problems] == [
-        "not rendered",
         "not found",
+        "not rendered",
         "error in a formula",
         "cut off",
     ]
-    assert problems[1].endswith("nowhere.png")
+    assert problems[0].endswith("nowhere.png")
     assert "a wide table" in problems[3]
 
 
