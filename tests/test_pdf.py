@@ -48,14 +48,24 @@ def test_what_does_not_fit_or_render_is_reported(tmp_path):
         '<table style="width: 2000px"><tr><td>a wide table</td></tr></table>'
         '<span class="math">\\(raw\\)</span>'
         '<span class="math"><mjx-container><mjx-merror>bad</mjx-merror></mjx-container></span>'
+        '<img src="nowhere.png" alt="missing"><script src="nowhere.js"></script>'
     )
     _, problems = print_page(tmp_path, body)
     assert [problem.partition(":")[0] for problem in problems] == [
+        "not found",
         "not rendered",
         "error in a formula",
         "cut off",
     ]
-    assert "a wide table" in problems[2]
+    assert problems[0].endswith("nowhere.png")
+    assert "a wide table" in problems[3]
+
+
+def test_a_page_without_mathjax_is_refused_at_once(tmp_path):
+    (tmp_path / "page.html").write_text("<article>text</article>", encoding="utf-8")
+    problems = pdf.print_pdf(tmp_path / "page.html", tmp_path / "book.pdf")
+    assert problems == ["not rendered: the page has no MathJax"]
+    assert not (tmp_path / "book.pdf").exists()
 
 
 def test_without_a_built_page_it_says_what_to_do(tmp_path):

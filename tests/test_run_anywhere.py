@@ -29,6 +29,10 @@ exclude_patterns = ["html", "jupyter_execute"]
 """
 
 
+CODE = "from myst_nb import glue\n\nprint('forty-two')"
+MIME_PREFIX = "application/papermill.record/"
+
+
 def build(folder: Path, **environment: str) -> subprocess.CompletedProcess:
     """Build a book of one executed notebook and one page."""
     source = folder / "source"
@@ -36,10 +40,17 @@ def build(folder: Path, **environment: str) -> subprocess.CompletedProcess:
     (source / "conf.py").write_text(CONFIGURATION, encoding="utf-8")
     contents = "# Book\n\n```{toctree}\nnotebooks/one\n```\n"
     (source / "index.md").write_text(contents, encoding="utf-8")
+    # As MyST-NB's glue leaves a value in a notebook.
+    glued = nbformat.v4.new_output(
+        "display_data",
+        data={"application/papermill.record/text/plain": "'42 °C'"},
+        metadata={"scrapbook": {"name": "the answer", "mime_prefix": MIME_PREFIX}},
+    )
     output = nbformat.v4.new_output("stream", name="stdout", text="forty-two\n")
     cells = [
         nbformat.v4.new_markdown_cell("# One\n\nSee {doc}`../index`.", id="title"),
-        nbformat.v4.new_code_cell("print('forty-two')", outputs=[output], id="answer"),
+        nbformat.v4.new_code_cell(CODE, outputs=[output, glued], id="answer"),
+        nbformat.v4.new_markdown_cell("It is {glue:text}`the answer`.", id="glued"),
     ]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
@@ -86,11 +97,12 @@ def test_without_a_repository_there_is_only_the_download(tmp_path):
         assert word not in text.lower()
     notebook = notebook_of(tmp_path)
     nbformat.validate(notebook)
-    assert [cell.cell_type for cell in notebook.cells] == ["markdown", "code"]
+    assert [cell.cell_type for cell in notebook.cells] == ["markdown", "code", "markdown"]
     # Executed, and readable outside the book.
     assert notebook.cells[1].outputs[0].text == "forty-two\n"
     assert notebook.cells[0].source == "# One\n\nSee Book."
-    assert [cell.id for cell in notebook.cells] == ["cell-0", "cell-1"]
+    assert notebook.cells[2].source == "It is 42 °C."
+    assert [cell.id for cell in notebook.cells] == ["cell-0", "cell-1", "cell-2"]
     assert ".ipynb" not in page(tmp_path, "index")
 
 
@@ -109,6 +121,7 @@ def test_on_github_the_buttons_lead_to_the_repository_that_builds(tmp_path):
     first = notebook_of(tmp_path).cells[0]
     assert first.cell_type == "code"
     assert "https://github.com/a-fork/its-name.git" in first.source
+    assert '"[gym,theory]", "myst-nb"]' in first.source
     assert not outside(page(tmp_path, "index"))
 
 
@@ -181,7 +194,9 @@ def test_elsewhere_than_on_github_there_is_no_colab():
 
 def test_the_first_cell_installs_in_colab_and_does_nothing_elsewhere(monkeypatch, tmp_path):
     repository = Repository("https://github.com", "me", "book")
-    code = compile(colab_cell(repository, "notebooks/one", ["gym", "theory"]), "cell", "exec")
+    code = compile(
+        colab_cell(repository, "notebooks/one", ["gym", "theory"], ["myst-nb"]), "cell", "exec"
+    )
     commands, places = [], []
     monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command))
     monkeypatch.setattr(os, "chdir", places.append)
@@ -196,7 +211,7 @@ def test_the_first_cell_installs_in_colab_and_does_nothing_elsewhere(monkeypatch
     assert clone[:2] == ["git", "clone"]
     assert clone[-2:] == ["https://github.com/me/book.git", "/content/book"]
     assert install[:4] == [sys.executable, "-m", "pip", "install"]
-    assert install[-1] == "/content/book[gym,theory]"
+    assert install[-2:] == ["/content/book[gym,theory]", "myst-nb"]
     assert places == ["/content/book/notebooks"]
 
     # Run again, it installs nothing.

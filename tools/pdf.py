@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Error, sync_playwright
+from playwright.sync_api import Error, Request, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 # Of its own accord Chromium asks several services on the internet for news.
@@ -77,13 +77,24 @@ def print_pdf(page_file: Path, target: Path) -> list[str]:
             # The width of A4 less its margins, at 96 pixels to the inch.
             page = browser.new_page(viewport={"width": 673, "height": 1000})
             page.set_default_timeout(TIMEOUT_MS)
+            failed: list[str] = []
+
+            def note(request: Request) -> None:
+                # Of scripts only MathJax matters on paper: there is no search, for one.
+                if request.resource_type != "script":
+                    failed.append(f"not found: {request.url}")
+
+            page.on("requestfailed", note)
             page.emulate_media(media="print", color_scheme="light")
             page.goto(page_file.as_uri(), timeout=TIMEOUT_MS)
             page.add_style_tag(content=STYLE)
-            page.wait_for_function("window.MathJax && MathJax.startup && MathJax.startup.promise")
+            if not page.evaluate("() => Boolean(window.MathJax && MathJax.startup)"):
+                return ["not rendered: the page has no MathJax"]
             page.evaluate("() => MathJax.startup.promise")
             page.evaluate("() => document.fonts.ready")
-            problems = [f"not rendered: {formula}" for formula in page.evaluate(UNRENDERED)]
+            problems = failed + [
+                f"not rendered: {formula}" for formula in page.evaluate(UNRENDERED)
+            ]
             problems += [f"error in a formula: {formula}" for formula in page.evaluate(FAILED)]
             problems += [f"cut off: {element}" for element in page.evaluate(TOO_WIDE)]
             with tempfile.TemporaryDirectory(dir=target.parent) as folder:
@@ -106,8 +117,8 @@ def print_pdf(page_file: Path, target: Path) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Print the book; exit non-zero if it cannot be, or if something is cut off."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    default = ROOT / "_build" / "singlehtml" / "book" / "index.html"
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    default = ROOT / "_build" / "singlehtml" / "whole.html"
     parser.add_argument("--page", type=Path, default=default, help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=ROOT / "_build" / "icrl-flax.pdf")
     options = parser.parse_args(arguments)

@@ -1,7 +1,7 @@
 """Turn the book's MyST into Markdown that any notebook reader shows well."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 KINDS = {"exercise-start": "exercise", "solution-start": "solution"}
 SILENT = {"exercise-end", "solution-end"}
@@ -14,15 +14,24 @@ OPEN = re.compile(r"^(?P<fence>:{3,})\{(?P<kind>[\w:-]+)\}[ ]*(?P<title>.*)$")
 OPTION = re.compile(r"^:[\w-]+:")
 
 
-def plain_markdown(text: str, title_of: Callable[[str], str] = str) -> str:
+def plain_markdown(
+    text: str, title_of: Callable[[str], str] = str, glued: Mapping[str, str] | None = None
+) -> str:
     """Rewrite roles, directives, labels and equations as plain Markdown.
 
     Args:
         text: of one Markdown cell.
         title_of: the words for a document that a link names by its path alone.
+        glued: the computed values that the text names; MyST-NB warns where one is missing.
     """
-    text = EQUATION.sub("$$", LABEL.sub("", text))
-    text = ROLE.sub(lambda match: _words(match["role"], match["content"], title_of), text)
+    values = glued or {}
+
+    def words(match: re.Match[str]) -> str:
+        if match["role"].startswith("glue"):
+            return values.get(match["content"], match["content"])
+        return _words(match["role"], match["content"], title_of)
+
+    text = ROLE.sub(words, EQUATION.sub("$$", LABEL.sub("", text)))
     return "\n".join(_without_fences(text.split("\n")))
 
 

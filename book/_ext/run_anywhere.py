@@ -10,6 +10,8 @@ A fork's book so points at the fork; a book built at home has neither buttons no
     GITHUB_SERVER_URL    where that is, https://github.com if it is not set
 """
 
+import ast
+import json
 import os
 import posixpath
 import re
@@ -103,23 +105,53 @@ if "google.colab" in sys.modules:
         clone = ["git", "clone", "--quiet", "--depth=1", "{address}", folder]
         subprocess.run(clone, check=True)
         pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, folder + "{extras}"], check=True)
+        subprocess.run([*pip, folder + "{extras}"{packages}], check=True)
     os.chdir(folder + "/{directory}")
 """
 
 
-def colab_cell(repository: Repository, docname: str, extras: list[str]) -> str:
+def colab_cell(
+    repository: Repository, docname: str, extras: list[str], packages: list[str]
+) -> str:
     """Return code that makes a notebook run in Colab and does nothing elsewhere.
 
     It clones rather than installs from the address, because chapters read committed
     tables by their place beside the notebook.
+
+    Args:
+        repository: what to clone.
+        docname: the notebook's document.
+        extras: of the library.
+        packages: what else to install.
     """
     return COLAB_CELL.format(
         name=repository.name,
         address=f"{repository.address}.git",
         extras=f"[{','.join(extras)}]" if extras else "",
         directory=docname.rpartition("/")[0],
+        packages="".join(f', "{package}"' for package in packages),
     )
+
+
+def packages_of(notebook: nbformat.NotebookNode) -> list[str]:
+    """Return what a notebook imports of the book's own tools, which Colab has not."""
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    uses_glue = re.search(r"^\s*(from|import) myst_nb\b", code, flags=re.MULTILINE)
+    return ["myst-nb"] if uses_glue else []
+
+
+def glued_values(app: Sphinx, docname: str) -> dict[str, str]:
+    """Return the values that a notebook has computed for its own text."""
+    stored = executed_copy(app, docname).with_suffix(".glue.json")
+    if not stored.exists():
+        return {}
+    outputs = json.loads(stored.read_text(encoding="utf-8"))
+    found = {}
+    for name, output in outputs.items():
+        text = output["data"].get("text/plain", "")
+        quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+        found[name] = ast.literal_eval(text) if quoted else text
+    return found
 
 
 def is_notebook(app: Sphinx, docname: str) -> bool:
@@ -194,12 +226,14 @@ def write_notebooks(app: Sphinx, error: Exception | None) -> None:
             logger.warning("%s has no executed notebook at %s", docname, source)
             continue
         notebook = nbformat.read(source, as_version=4)
+        glued = glued_values(app, docname)
         for k, cell in enumerate(notebook.cells):
             cell.id = f"cell-{k}"  # a random one would change with every build
             if cell.cell_type == "markdown":
-                cell.source = plain_markdown(cell.source, titles(app, docname))
+                cell.source = plain_markdown(cell.source, titles(app, docname), glued)
         if repository is not None:
-            code = colab_cell(repository, docname, app.config.run_anywhere_extras)
+            extras = app.config.run_anywhere_extras
+            code = colab_cell(repository, docname, extras, packages_of(notebook))
             notebook.cells.insert(0, nbformat.v4.new_code_cell(code, id="colab"))
         target = Path(app.outdir) / f"{docname}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
