@@ -43,13 +43,15 @@ def main(arguments: list[str] | None = None) -> int:
                 print(f"error: {options.out} has another {key}", file=sys.stderr)
                 return 2
         record["parts"] = before["parts"]
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
     for part in options.only:
         rows = []
         for row in SUITE[part](scale):
             rows.append(row)
             ratio = "" if row["ratio"] is None else f"{row['ratio']:8.0f} times eager"
             print(
-                f"{row['name']:<34} {row['algorithm']:<13} {row['value']:10.4g} "
+                f"{row['name']:<37} {row['algorithm']:<13} {row['value']:10.4g} "
                 f"{row['unit']:<21} {ratio}",
                 flush=True,
             )

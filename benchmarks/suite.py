@@ -136,12 +136,22 @@ def bounds(scale: Scale) -> Iterator[Row]:
 
 
 @functools.cache  # where the lengths are the same, so is the run
-def _process(name: str, mdps: int) -> tuple[float, float]:
-    """Wall seconds and peak resident bytes of `icrl_flax train`, all of it."""
+def _process(name: str, mdps: int, programs: str | None = None) -> tuple[float, float, float]:
+    """Wall seconds, processor seconds and peak resident bytes of `icrl_flax train`.
+
+    Args:
+        name: the rule.
+        mdps: how many MDPs.
+        programs: folder that keeps compiled programs; none are kept if not given.
+    """
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "icrl_flax", "train", name]
         command += ["--out", f"{folder}/run", "--mdps", str(mdps)]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+        if programs is not None:
+            environment["JAX_COMPILATION_CACHE_DIR"] = programs
+            environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         began = time.perf_counter()
         child = subprocess.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -152,25 +162,32 @@ def _process(name: str, mdps: int) -> tuple[float, float]:
         if child.returncode:
             raise RuntimeError(f"{' '.join(command[1:])} ended with status {child.returncode}")
     unit = 1 if sys.platform == "darwin" else 1024
-    return seconds, usage.ru_maxrss * unit
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit
 
 
 def processes(scale: Scale) -> Iterator[Row]:
     """Whole runs in processes of their own; start-up and compilation apart."""
     for name in scale.rules:
         made, learnt = _eager_seconds(name, scale)
-        start, _ = _process(name, 1)
-        seconds, memory = _process(name, scale.mdps)
+        start, start_work, _ = _process(name, 1)
+        seconds, work, memory = _process(name, scale.mdps)
         whole = WINDOWS * scale.mdps * (made + learnt)
         yield row("start-up and compilation", name, "s", start)
+        yield row("start-up and compilation, all cores", name, "processor s", start_work)
+        if scale.mdps > 1:
+            with tempfile.TemporaryDirectory() as folder:
+                _process(name, 1, folder)
+                kept, *_ = _process(name, 2, folder)
+            yield row("start-up with compiled programs kept", name, "s", kept)
         yield row("whole run", name, "s", seconds, whole)
+        yield row("whole run, all cores", name, "processor s", work)
         yield row("peak memory", name, "MB", memory / 1e6)
 
 
 def memories(scale: Scale) -> Iterator[Row]:
     """Peak memory of longer runs, of which 4 bytes per update are the losses."""
     for name in scale.rules:
-        _, memory = _process(name, scale.memory * scale.mdps)
+        *_, memory = _process(name, scale.memory * scale.mdps)
         yield row(f"peak memory, {scale.memory} times as long", name, "MB", memory / 1e6)
 
 
