@@ -47,7 +47,7 @@ picture: $(INSTALLED) ## train both algorithms and draw the README's picture
 	$(BIN)/python tools/picture.py
 
 bench: $(INSTALLED) ## measure speed and memory, beside eager NumPy (ten minutes)
-	$(BIN)/python -m benchmarks --out benchmarks.json
+	$(BIN)/python -m benchmarks --out _build/benchmarks.json
 
 pins: ## resolve pyproject.toml anew into requirements.txt
 	@$(need_python)
