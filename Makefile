@@ -12,23 +12,38 @@ COMPILE := uv pip compile --universal --python-version 3.11 --no-emit-index-url 
 .DEFAULT_GOAL := help
 # The book and the tests both execute notebooks into the same folder.
 .NOTPARALLEL:
-.PHONY: book test notebooks lint format picture bench pins clean help
+.PHONY: book pdf browser test coverage mutants notebooks lint format picture bench play pins clean help
 
 # --all, since Sphinx is silent about the warnings of pages that it does not read
 # again, and shows the old outputs of notebooks whose text has not changed.
 book: notebooks ## build the book into _build/html/index.html
 	$(BIN)/jupyter-book build --all -W -n --keep-going .
 
+pdf: notebooks ## print the book into _build/icrl-flax.pdf, with Chromium
+	$(BIN)/jupyter-book build --all -W -n --keep-going --builder singlehtml .
+	$(BIN)/python tools/pdf.py
+
+browser: book ## open every page of the book in Chromium
+	$(BIN)/python -m pytest tests/browser
+
 test: $(INSTALLED) ## run the tests, then execute every stale notebook
 	$(BIN)/python -m pytest tests
 	$(BIN)/python tools/notebooks.py
 
+# The threshold is in pyproject.toml.
+coverage: $(INSTALLED) ## run the tests and list the lines and branches that none reaches
+	$(BIN)/python -m pytest tests --cov
+
+mutants: $(INSTALLED) ## list the wrong signs, indices and factors that no test notices
+	$(BIN)/python tools/mutate.py
+
 notebooks: $(INSTALLED) ## execute every stale notebook
 	$(BIN)/python tools/notebooks.py
 
-lint: $(INSTALLED) ## check style and formatting
-	$(BIN)/ruff check icrl_flax tests tools benchmarks
-	$(BIN)/ruff format --check icrl_flax tests tools benchmarks
+lint: $(INSTALLED) ## check style, formatting and types
+	$(BIN)/ruff check icrl_flax tests tools benchmarks book
+	$(BIN)/ruff format --check icrl_flax tests tools benchmarks book
+	$(BIN)/basedpyright
 
 $(INSTALLED): requirements.txt pyproject.toml
 	@$(need_python)
@@ -40,7 +55,7 @@ $(INSTALLED): requirements.txt pyproject.toml
 	@touch $@
 
 format: $(INSTALLED) ## format the library, the tests and the notebooks' cells
-	$(BIN)/ruff format icrl_flax tests tools benchmarks
+	$(BIN)/ruff format icrl_flax tests tools benchmarks book
 	$(BIN)/jupytext --quiet --pipe '$(BIN)/ruff format --line-length 78 --stdin-filename cell.py -' notebooks/*.md
 
 picture: $(INSTALLED) ## train both algorithms and draw the README's picture
@@ -48,6 +63,9 @@ picture: $(INSTALLED) ## train both algorithms and draw the README's picture
 
 bench: $(INSTALLED) ## measure speed and memory, beside eager NumPy (ten minutes)
 	$(BIN)/python -m benchmarks --out _build/benchmarks.json
+
+play: $(INSTALLED) ## train SARSA and export blocks for the interactive page
+	$(BIN)/python tools/export_play.py
 
 pins: ## resolve pyproject.toml anew into requirements.txt
 	@$(need_python)
@@ -59,7 +77,7 @@ pins: ## resolve pyproject.toml anew into requirements.txt
 
 clean: ## remove what was built, but not .venv
 	rm -rf _build .notebooks-* .pytest_cache .ruff_cache
-	find icrl_flax tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find icrl_flax tests tools benchmarks book -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18

@@ -8,18 +8,19 @@ can act on the message, before tracing.
 import math
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 
 def _concrete(value: Any) -> np.ndarray | None:
     """The value as NumPy, or None if it is being traced."""
-    return None if isinstance(value, jax.core.Tracer) else np.asarray(value)
+    return None if isinstance(value, Tracer) else np.asarray(value)
 
 
 def positive_integer(name: str, value: Any) -> None:
     """Refuse anything but an integer ≥ 1."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
@@ -140,13 +141,13 @@ def interval(name: str, value: Any) -> None:
     low, high = value
     positive(f"{name}[0]", low)
     positive(f"{name}[1]", high)
-    if not isinstance(low, jax.core.Tracer) and low > high:
+    if not isinstance(low, Tracer) and low > high:
         raise ValueError(f"{name} must be in order, got {value!r}")
 
 
 def x64(name: str) -> None:
     """Refuse to go on in float32."""
-    if not jax.config.jax_enable_x64:
+    if jnp.result_type(float) != jnp.float64:
         raise ValueError(f"{name} needs jax.config.update('jax_enable_x64', True)")
 
 

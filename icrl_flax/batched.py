@@ -1,18 +1,22 @@
-"""Many runs of Algorithm 1 (or 2) at once, as the axes of one `jax.vmap`.
+"""Many runs of Algorithm 1 (or 2) at once: one `jax.vmap`, sharded over the devices.
 
 Runs of one batch may differ in their seeds and in every number that is no
 static field: step sizes, ε, γ, the learning rate and its schedule's numbers,
 the gain. What changes a shape or a program makes another batch.
+
+Each device holds as many runs as the others and takes them through the whole
+training; no device ever waits for a number from another.
 """
 
 import dataclasses
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key
 
@@ -93,13 +97,44 @@ def _stacked(runs: Sequence[Run]) -> Run:
     return jax.tree.map(lambda *leaves: jnp.asarray(leaves, dtype), *plain)
 
 
+RUNS = "runs"
+"""The axis of the mesh."""
+_ACCELERATOR = 32
+"""How many times as many windows a card's memory may hold as a processor's cache should."""
+
+
+def layout(runs: int, devices: Sequence[jax.Device]) -> tuple[Mesh, int]:
+    """The fewest of the devices that leave the fullest with as few runs as all of them would.
+
+    Args:
+        runs: how many, at least 1.
+        devices: candidates, at least one, all of one platform.
+
+    Returns:
+        Those devices, and the number of runs on each; the last may lack some.
+    """
+    each = -(-runs // len(devices))
+    return Mesh(np.array(devices[: -(-runs // each)]), (RUNS,)), each
+
+
+def _each_run(mesh: Mesh, one: Callable, *arguments: Any) -> Any:
+    """`one` for each run, on the device that holds the run; every leaf has the runs axis."""
+    mapped = jax.vmap(one)
+    spec = PartitionSpec(RUNS)
+    # The check concerns collectives, of which there are none here.
+    return jax.shard_map(mapped, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)(
+        *arguments
+    )
+
+
 @eqx.filter_jit
-def _start(keys: Key[Array, " runs"], batch: Run) -> TrainingState:
-    return jax.vmap(lambda key, run: start(key, run.algorithm, run.config))(keys, batch)
+def _start(mesh: Mesh, keys: Key[Array, " runs"], batch: Run) -> TrainingState:
+    return _each_run(mesh, lambda key, run: start(key, run.algorithm, run.config), keys, batch)
 
 
 @eqx.filter_jit  # of the configuration only what it needs: batches may share their data's program
 def _generate(
+    mesh: Mesh,
     keys: Key[Array, " runs"],
     mdps: Int[Array, " m"],
     algorithms: Algorithm,
@@ -111,40 +146,48 @@ def _generate(
     def one(key: Key[Array, ""], algorithm: Algorithm, family: MDPFamily) -> Examples:
         return lives(key, mdps, algorithm, family, windows, n, dtype)
 
-    return jax.vmap(one)(keys, algorithms, families)
+    return _each_run(mesh, one, keys, algorithms, families)
 
 
 @eqx.filter_jit
-def _learn(state: TrainingState, examples: Examples, batch: Run):
+def _learn(mesh: Mesh, state: TrainingState, examples: Examples, batch: Run):
     def one(state: TrainingState, examples: Examples, run: Run):
         return learn(state, examples, run.algorithm, run.config)
 
-    return jax.vmap(one)(state, examples, batch)
+    return _each_run(mesh, one, state, examples, batch)
 
 
 @eqx.filter_jit
-def _matrices(state: TrainingState, batch: Run):
-    return jax.vmap(lambda state, run: matrices(state, run.algorithm, run.config))(state, batch)
+def _matrices(mesh: Mesh, state: TrainingState, batch: Run):
+    return _each_run(
+        mesh, lambda state, run: matrices(state, run.algorithm, run.config), state, batch
+    )
 
 
-def training_batch(runs: Sequence[Run]) -> Iterator[BatchReport]:
+def training_batch(
+    runs: Sequence[Run], devices: Sequence[jax.Device] | None = None
+) -> Iterator[BatchReport]:
     """Run Algorithm 1 (or 2) several times at once, reporting as `training_run` does.
 
-    No run depends on which others are in its batch, but for rounding, and each is
-    what `training_run` makes of it, but for rounding.
+    No run depends on which others are in its batch, nor on the devices, but for
+    rounding, and each is what `training_run` makes of it, but for rounding.
 
     Args:
         runs: at least one; all of one `program`.
+        devices: where to run them, in equal parts; this process's, if not given.
 
     Yields:
         The start, with no losses, then a report for each chunk of MDPs.
 
     Raises:
-        ValueError: if the runs do not fit into one batch, or their dtype is
-            float64 and JAX's x64 mode is off.
+        ValueError: if the runs do not fit into one batch, there is no device, or
+            their dtype is float64 and JAX's x64 mode is off.
     """
     if not runs:
         raise ValueError("runs must hold at least one run, got none")
+    devices = jax.local_devices() if devices is None else devices
+    if not devices:
+        raise ValueError("devices must hold at least one device, got none")
     for number, run in enumerate(runs):
         if program(run) != program(runs[0]):
             raise ValueError(
@@ -153,36 +196,48 @@ def training_batch(runs: Sequence[Run]) -> Iterator[BatchReport]:
             )
     config = without_seed(runs[0].config)
     check_precision(config)
-    theta_keys, data_keys = map(jnp.stack, zip(*(keys(run.config) for run in runs), strict=True))
-    batch = _stacked(runs)
-    size = chunk_size(config, len(runs))
-    state = _start(theta_keys, batch)
+    mesh, each = layout(len(runs), devices)
+    # Copies of the last run fill the last device; nobody hears of them.
+    filled = [*runs, *[runs[-1]] * (each * mesh.size - len(runs))]
+    theta_keys, data_keys = map(jnp.stack, zip(*(keys(run.config) for run in filled), strict=True))
+    theta_keys, data_keys, batch = jax.device_put(
+        (theta_keys, data_keys, _stacked(filled)), NamedSharding(mesh, PartitionSpec(RUNS))
+    )
+    on_a_card = devices[0].platform != "cpu"
+    size = chunk_size(config, -(-each // _ACCELERATOR) if on_a_card else each)
+    state = _start(mesh, theta_keys, batch)
 
     def generate(first: int) -> Examples:
         n, dtype = config.window_length, jnp.dtype(config.dtype)
         mdps = first + jnp.arange(size)
         examples = _generate(
-            data_keys, mdps, batch.algorithm, batch.family, config.windows, n, dtype
+            mesh, data_keys, mdps, batch.algorithm, batch.family, config.windows, n, dtype
         )
         return jax.vmap(lambda one: in_order(one, config.mdps_per_update))(examples)
 
     def update(state: TrainingState, examples: Examples):
-        return _learn(state, examples, batch)
+        return _learn(mesh, state, examples, batch)
+
+    def report(state: TrainingState, *rest: Any) -> BatchReport:
+        P, V = _matrices(mesh, state, batch)
+        if len(filled) > len(runs):
+            P, V = P[: len(runs)], V[: len(runs)]
+        return BatchReport(P, V, *rest)
 
     diverged_at = np.full(len(runs), -1)
     nothing = np.zeros((len(runs), 0), config.dtype)
-    yield BatchReport(*_matrices(state, batch), nothing, diverged_at, 0, 0.0, 0.0)
+    yield report(state, nothing, diverged_at, 0, 0.0, 0.0)
     before = 0
     for chunk in chunks(state, config, size, generate, update, axis=1):
-        losses = np.array(chunk.losses)
+        losses = np.array(chunk.losses[: len(runs)])
         lost = ~np.isfinite(losses)
         first_lost = np.where(lost.any(axis=1), before + lost.argmax(axis=1), -1)
         diverged_at = np.where(diverged_at < 0, first_lost, diverged_at)
         numbers = before + np.arange(losses.shape[1])
         losses[(diverged_at[:, None] >= 0) & (numbers >= diverged_at[:, None])] = np.nan
         before += losses.shape[1]
-        yield BatchReport(
-            *_matrices(chunk.state, batch),
+        yield report(
+            chunk.state,
             losses,
             diverged_at,
             chunk.mdps,
@@ -191,13 +246,13 @@ def training_batch(runs: Sequence[Run]) -> Iterator[BatchReport]:
         )
 
 
-def train_batch(runs: Sequence[Run]) -> BatchReport:
+def train_batch(runs: Sequence[Run], devices: Sequence[jax.Device] | None = None) -> BatchReport:
     """Run Algorithm 1 (or 2) several times to the end; arguments and errors as above.
 
     Returns:
         The trained blocks, with the losses and times of the whole runs.
     """
-    return summarise_batch(training_batch(runs))
+    return summarise_batch(training_batch(runs, devices))
 
 
 def summarise_batch(reports: Iterable[BatchReport]) -> BatchReport:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from icrl_flax import _checks
 from icrl_flax._precision import full_precision
@@ -37,7 +37,7 @@ def attention(
 
 
 def xavier_normal(
-    key, shape: tuple[int, ...], gain: float | Float[Array, ""], dtype: DTypeLike
+    key: Key[Array, ""], shape: tuple[int, ...], gain: float | Float[Array, ""], dtype: DTypeLike
 ) -> Float[Array, "*heads rows columns"]:
     """Entries N(0, gain² · 2/(rows + columns)): the paper's start for both blocks."""
     return gain * (2 / sum(shape[-2:])) ** 0.5 * jax.random.normal(key, shape, dtype)
@@ -94,7 +94,7 @@ class LinearAttentionBlock(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         heads: int = 1,
         rngs: nnx.Rngs,
-    ):
+    ) -> None:
         _checks.positive_integer("p", p)
         _checks.positive_integer("q", q)
         _checks.positive_integer("heads", heads)

@@ -1,12 +1,13 @@
 """A trained block on disk: weights, losses, and all that is needed to repeat it."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import os
 import platform
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import safetensors
 import safetensors.numpy
 from jaxtyping import Float
 
+from icrl_flax import _checks
 from icrl_flax.algorithm import Algorithm
 from icrl_flax.algorithms import discover
 from icrl_flax.mdp import RandomMDPs
@@ -55,7 +57,7 @@ def provenance() -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     return {
         "versions": versions,
         "python": platform.python_version(),
@@ -63,21 +65,50 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it onto `path`.
 
     A crash at any moment leaves the old file or the new one.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    write_together({path: write})
+
+
+def write_together(files: Mapping[Path, Callable[[Path], object]]) -> None:
+    """`write_atomically` for several files: none is renamed before all of them are written.
+
+    Args:
+        files: for each path what fills it; they are renamed in this order.
+    """
+    temporaries: dict[Path, Path] = {}
     try:
-        write(temporary)
-        temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
-        temporary.replace(path)
+        for path, write in files.items():
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            temporaries[path] = Path(name)
+            os.close(handle)
+            write(temporaries[path])
+            temporaries[path].chmod(0o644)  # mkstemp's can be read by their owner alone
+            with temporaries[path].open("rb+") as file:
+                os.fsync(file.fileno())  # the name must not reach the disk before the content
+        for path, temporary in temporaries.items():
+            temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        for temporary in temporaries.values():
+            temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Name the output of which the system says that it cannot be written.
+
+    Raises:
+        ValueError: for any OSError inside.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"out: cannot write to {out}: {reason}") from error
 
 
 def new_directory(directory: Path) -> Path:
@@ -86,13 +117,11 @@ def new_directory(directory: Path) -> Path:
     Raises:
         ValueError: if it exists and is not an empty directory, or cannot be written.
     """
-    try:
+    with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         occupied = any(directory.iterdir())
         if not occupied:
             _probe(directory)
-    except OSError as error:
-        raise ValueError(f"out: cannot write to {directory}: {error.strerror}") from error
     if occupied:
         raise ValueError(f"out: {directory} exists and is not empty; nothing was changed")
     return directory
@@ -104,12 +133,10 @@ def new_file(path: Path) -> None:
     Raises:
         ValueError: in either case.
     """
-    if path.exists():
+    if os.path.lexists(path):
         raise ValueError(f"out: {path} exists; nothing was changed")
-    try:
+    with writing(path.parent):
         _probe(path.parent)
-    except OSError as error:
-        raise ValueError(f"out: cannot write to {path.parent}: {error.strerror}") from error
 
 
 def _probe(directory: Path) -> None:
@@ -125,7 +152,7 @@ def save(
     family: RandomMDPs,
     training: TrainingConfig,
 ) -> None:
-    """Write params.safetensors, config.json and loss.npy, the weights last.
+    """Write params.safetensors, config.json and loss.npy: all of them, or none if one fails.
 
     Args:
         directory: where; must exist.
@@ -153,15 +180,14 @@ def save(
         with path.open("wb") as file:  # given a name, NumPy would append a suffix to it
             np.save(file, losses)
 
-    write_atomically(
-        directory / CONFIG,
-        lambda path: path.write_text(
-            json.dumps(record, indent=2, default=lambda scalar: scalar.item()) + "\n"
-        ),
-    )
-    write_atomically(directory / LOSSES, write_losses)
-    write_atomically(
-        directory / WEIGHTS, lambda path: safetensors.numpy.save_file(weights, str(path))
+    config = json.dumps(record, indent=2, default=lambda scalar: scalar.item()) + "\n"
+    tensors = safetensors.numpy.save(weights)  # by Rust's own writer a full disk is no OSError
+    write_together(
+        {
+            directory / CONFIG: lambda path: path.write_text(config, "utf-8"),
+            directory / LOSSES: write_losses,
+            directory / WEIGHTS: lambda path: path.write_bytes(tensors),
+        }
     )
 
 
@@ -169,25 +195,25 @@ def load(directory: Path) -> Checkpoint:
     """Read what `save` wrote.
 
     Raises:
-        ValueError: if a file is missing, truncated or foreign, or the weights do
-            not have the size that the configuration says.
+        ValueError: if a file is missing, truncated or foreign, or the weights are not
+            finite and of the size that the configuration says.
     """
     try:
-        record = json.loads((directory / CONFIG).read_text())
+        record = json.loads((directory / CONFIG).read_text("utf-8"))
         fields = dict(record["algorithm"])
         algorithm = discover()[fields.pop("name")](**fields)
         family = RandomMDPs(**record["family"])
         training = TrainingConfig(**record["training"])
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise ValueError(f"{directory} is not a checkpoint: it has no {CONFIG}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{directory / CONFIG} is not a configuration: {error!r}") from error
     try:
         weights = safetensors.numpy.load_file(directory / WEIGHTS)
         losses = np.load(directory / LOSSES, allow_pickle=False)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise ValueError(f"{directory} is not a checkpoint: it lacks a file") from error
-    except (safetensors.SafetensorError, ValueError, EOFError) as error:
+    except (safetensors.SafetensorError, ValueError, EOFError, KeyError, MemoryError) as error:
         raise ValueError(f"{directory} holds a damaged file: {error}") from error
     if not isinstance(losses, np.ndarray) or losses.ndim != 1:
         raise ValueError(f"{directory / LOSSES} must hold one array with one axis")
@@ -197,4 +223,8 @@ def load(directory: Path) -> Checkpoint:
         raise ValueError(
             f"{directory / WEIGHTS} must hold P and V of shape {wanted}, got {shapes}"
         )
+    for name, array in (*weights.items(), (LOSSES, losses)):
+        if array.dtype != np.float32:
+            raise ValueError(f"{directory}: {name} must be float32, got {array.dtype}")
+        _checks.finite(f"{directory}: {name}", array)
     return Checkpoint(weights["P"], weights["V"], losses, algorithm, family, training, record)

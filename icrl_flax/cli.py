@@ -5,6 +5,10 @@ the names of the algorithms from the files in `icrl_flax/algorithms/`.
 """
 
 import csv
+import dataclasses
+import hashlib
+import json
+import os
 import signal
 import sys
 import time
@@ -17,18 +21,29 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from icrl_flax import checkpoint
+from icrl_flax import _checks, checkpoint, cluster
 from icrl_flax.algorithm import Algorithm
 from icrl_flax.algorithms import discover
 from icrl_flax.alignment import align
 from icrl_flax.control import CSV_COLUMNS, EvaluationConfig, evaluate, rows
+from icrl_flax.interaction import check_fit
 from icrl_flax.mdp import RandomMDPs
 from icrl_flax.prompt import split
 from icrl_flax.sweep import finished_cells, sweep
-from icrl_flax.training import Report, TrainingConfig, summarise, training_run
+from icrl_flax.training import Report, TrainingConfig, learner, summarise, training_run
 from icrl_flax.verification import verify
 
 USAGE_ERROR, INTERRUPTED = 2, 130
+
+
+def _say(line: str) -> None:
+    """Print a line at once: what is still in a buffer at the end can fail no command."""
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        # Python would try the rest again when it exits, and report that in its own way.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise ValueError(f"standard output: {error.strerror}") from error
 
 
 class _Interrupt:
@@ -39,11 +54,11 @@ class _Interrupt:
         self._previous = signal.signal(signal.SIGINT, self._request)
         return self
 
-    def _request(self, *_) -> None:
+    def _request(self, *_: object) -> None:
         self.requested = True
         signal.signal(signal.SIGINT, self._previous)  # a second Ctrl-C stops at once
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGINT, self._previous)
 
 
@@ -51,36 +66,39 @@ def _run_training(
     out: Path, algorithm: Algorithm, family: RandomMDPs, config: TrainingConfig
 ) -> int:
     began = time.perf_counter()
+    with jax.enable_x64(config.dtype == "float64"):
+        check_fit(algorithm, family)
+        learner(algorithm, config)  # which may refuse the attention: before anything is written
     out = checkpoint.new_directory(out)
-    failure: FloatingPointError | None = None
-    first_chunk: Report | None = None
+    first_chunk: list[Report] = []
+    failure: list[FloatingPointError] = []
     bar = tqdm(total=config.updates, unit=" updates", unit_scale=True, mininterval=0.5)
 
     def watched(interrupt: _Interrupt) -> Iterator[Report]:
-        nonlocal failure, first_chunk
         try:
             for report in training_run(algorithm, config, family):
                 yield report
                 bar.update(report.losses.size)
-                if report.mdps and first_chunk is None:
-                    first_chunk = report
+                if report.mdps and not first_chunk:
+                    first_chunk.append(report)
                 if report.mdps:
                     bar.set_postfix(loss=f"{report.losses.mean():.1e}", refresh=False)
                 if interrupt.requested:
                     return
         except FloatingPointError as error:
-            failure = error
+            failure.append(error)
 
     with _Interrupt() as interrupt, bar, jax.enable_x64(config.dtype == "float64"):
         final = summarise(watched(interrupt))
-    checkpoint.save(out, final, algorithm, family, config)
-    if failure is not None:
-        raise ValueError(f"training stopped: {failure}; {out} holds the block before it")
+    with checkpoint.writing(out):
+        checkpoint.save(out, final, algorithm, family, config)
+    if failure:
+        raise ValueError(f"training stopped: {failure[0]}; {out} holds the block before it")
     if final.mdps < config.mdps:
         print(f"interrupted: {out} holds the block after {final.mdps} MDPs", file=sys.stderr)
         return INTERRUPTED
-    _print_summary(final, first_chunk, algorithm, config.attention)
-    print(f"wrote {out} after {time.perf_counter() - began:.1f} s")
+    _print_summary(final, first_chunk[0], algorithm, config.attention)
+    _say(f"wrote {out} after {time.perf_counter() - began:.1f} s")
     return 0
 
 
@@ -106,21 +124,22 @@ def _print_summary(
             lines[f"{label}, per update"] = f"{each * 1e6:.1f} µs"
         lines[f"{label}, first {first_chunk.mdps} MDPs, compiling"] = f"{first:.1f} s"
     for label, value in lines.items():
-        print(f"{label:<42} {value}")
+        _say(f"{label:<42} {value}")
 
 
 def _run_verify(names: tuple[str, ...], seed: int) -> int:
+    _checks.seed("seed", seed)
     known = discover()
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"algorithms must be among {', '.join(known)}, got {unknown[0]!r}")
     row = "{:<16} {:<8} {:>6} {:>15} {:>8}  {}"
-    print(row.format("algorithm", "dtype", "cases", "worst rel. error", "bound", "verdict"))
+    _say(row.format("algorithm", "dtype", "cases", "worst rel. error", "bound", "verdict"))
     holds = True
     for name in names or known:
         for verdict in verify(known[name], seed=seed):
             holds &= verdict.holds
-            print(
+            _say(
                 row.format(
                     verdict.algorithm,
                     verdict.dtype,
@@ -128,8 +147,7 @@ def _run_verify(names: tuple[str, ...], seed: int) -> int:
                     f"{verdict.worst:.2e}",
                     f"{verdict.bound:.0e}",
                     "holds" if verdict.holds else "FAILS",
-                ),
-                flush=True,
+                )
             )
     return 0 if holds else 1
 
@@ -141,6 +159,8 @@ def _run_evaluation(directory: Path, out: Path | None, config: EvaluationConfig)
         raise ValueError(f"{directory} holds a block of softmax attention; only linear ones act")
     out = directory / "evaluation.csv" if out is None else out
     checkpoint.new_file(out)
+    made_by = out.with_suffix(".provenance.json")
+    checkpoint.new_file(made_by)
     result = evaluate(trained.algorithm, trained.P, trained.V, config, trained.family)
 
     def write(path: Path) -> None:
@@ -149,15 +169,25 @@ def _run_evaluation(directory: Path, out: Path | None, config: EvaluationConfig)
             writer.writerow(CSV_COLUMNS)
             writer.writerows(rows(result))
 
-    checkpoint.write_atomically(out, write)
+    record = {
+        "evaluation": dataclasses.asdict(config),
+        "checkpoint": trained.record,
+        "weights_sha256": hashlib.sha256(trained.P.tobytes() + trained.V.tobytes()).hexdigest(),
+        **checkpoint.provenance(),
+    }
+    text = json.dumps(record, indent=2) + "\n"
+    with checkpoint.writing(out):
+        checkpoint.write_together(
+            {made_by: lambda path: path.write_text(text, "utf-8"), out: write}
+        )
     ends = {name: float(returns.exact[-1].mean()) for name, returns in result.returns.items()}
     low, high = ends["uniform", "policy"], ends["oracle", "policy"]
     row = "{:<12} {:<10} {:>12} {:>22}"
-    print(row.format("contender", "reading", "mean return", "uniform = 0, oracle = 1"))
+    _say(row.format("contender", "reading", "mean return", "uniform = 0, oracle = 1"))
     for (contender, reading), end in ends.items():
         scaled = (end - low) / (high - low) if high > low else float("nan")
-        print(row.format(contender, reading, f"{end:.4f}", f"{scaled:.3f}"))
-    print(f"wrote {out} after {time.perf_counter() - began:.1f} s")
+        _say(row.format(contender, reading, f"{end:.4f}", f"{scaled:.3f}"))
+    _say(f"wrote {out} after {time.perf_counter() - began:.1f} s")
     return 0
 
 
@@ -173,6 +203,9 @@ def _run_sweep(spec: Path, out: Path, workers: int | None) -> int:
             file=sys.stderr,
         )
         return INTERRUPTED
+    if jax.process_index():
+        print(f"all {table['cell'].size} cells are done; process 0 writes {out}")
+        return 0
     lines = {
         "cells": f"{table['cell'].size}",
         "cells that diverged": f"{np.isfinite(table['diverged_at']).sum()}",
@@ -180,8 +213,8 @@ def _run_sweep(spec: Path, out: Path, workers: int | None) -> int:
         "largest final loss": f"{np.nanmax(table['final_loss']):.2e}",
     }
     for label, value in lines.items():
-        print(f"{label:<42} {value}")
-    print(f"wrote {out} after {time.perf_counter() - began:.1f} s")
+        _say(f"{label:<42} {value}")
+    _say(f"wrote {out} after {time.perf_counter() - began:.1f} s")
     return 0
 
 
@@ -231,7 +264,8 @@ def _evaluate_command(
     Args:
         directory: a checkpoint that `train` wrote.
         evaluation: the protocol.
-        out: new file for the table; evaluation.csv in the directory if not given.
+        out: new file for the table; evaluation.csv in the directory if not given. Beside
+            it a file named .provenance.json says what made it.
     """
     return lambda: _run_evaluation(directory, out, evaluation)
 
@@ -240,28 +274,45 @@ def _sweep_command(
     spec: tyro.conf.Positional[Path],
     out: Path,
     workers: int | None = None,
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process: int | None = None,
+    launched: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> Job:
     """Run every combination of settings and seeds in a TOML file; finish it if it was stopped.
+
+    Several processes, on one machine or many, share a sweep if each is told where
+    they meet, how many they are and which one it is, or was started by a launcher
+    that JAX knows. They need a directory that they all see.
 
     Args:
         spec: the file; the documentation of icrl_flax.sweep_spec shows one.
         out: directory for the tables: new, empty, or that of the same sweep.
-        workers: batches that run at the same time; one for each of at most two
-            cores, or one on a GPU, if not given.
+        workers: batches that run at the same time; one for each core or GPU of
+            this process, if not given.
+        coordinator: host:port of process 0, for several processes.
+        processes: how many there are.
+        process: which one this is, from 0.
+        launched: this process was started by srun or mpirun, which tells the rest.
     """
-    return lambda: _run_sweep(spec, out, workers)
+
+    def job() -> int:
+        cluster.meet(coordinator, processes, process, launched)
+        return _run_sweep(spec, out, workers)
+
+    return job
 
 
 def parser() -> tyro.extras.SubcommandApp:
     """The whole command line, each command parsing to a job that main then runs."""
     train = tyro.extras.SubcommandApp()
     for name, kind in discover().items():
-        train.command(_train_command(kind), name=name)
+        train.command(name=name)(_train_command(kind))
     app = tyro.extras.SubcommandApp()
     app.command(train, name="train", help="Train a block as Algorithms 1 and 2 do.")
-    app.command(_evaluate_command, name="evaluate")
-    app.command(_verify_command, name="verify")
-    app.command(_sweep_command, name="sweep")
+    app.command(name="evaluate")(_evaluate_command)
+    app.command(name="verify")(_verify_command)
+    app.command(name="sweep")(_sweep_command)
     return app
 
 

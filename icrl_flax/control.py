@@ -48,7 +48,7 @@ class BlockLearner(eqx.Module):
     V: Float[Array, "*heads D D"] = eqx.field(converter=jnp.asarray)
     layers: int = eqx.field(static=True, default=1)
 
-    def __check_init__(self):
+    def __check_init__(self) -> None:
         for name in ("P", "V"):
             _checks.shape(name, getattr(self, name), self.algorithm.weights_shape)
             _checks.finite(name, getattr(self, name))
@@ -89,7 +89,7 @@ class EvaluationConfig:
     trajectories: int = 32
     length: int = 50
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _checks.seed("seed", self.seed)
         for field in dataclasses.fields(self):
             if field.name != "seed":

@@ -22,7 +22,7 @@ class _Family(eqx.Module):
     n_actions: int = eqx.field(static=True, default=4)
     gamma: float = 0.5
 
-    def __check_init__(self):
+    def __check_init__(self) -> None:
         _checks.positive_integer("n_states", self.n_states)
         _checks.positive_integer("n_actions", self.n_actions)
         _checks.discount("gamma", self.gamma)
@@ -56,7 +56,7 @@ class SparseMDPs(_Family):
 
     successors: int = eqx.field(static=True, default=2)
 
-    def __check_init__(self):
+    def __check_init__(self) -> None:
         _checks.positive_integer("successors", self.successors)
         if self.successors > self.n_states:
             raise ValueError(

@@ -1,5 +1,7 @@
 """Gymnasium's tabular environments as MDPs. Needs the `gym` extra."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -8,7 +10,7 @@ from icrl_flax import _checks
 from icrl_flax.mdp import TabularMDP
 
 
-def from_gymnasium(env, gamma: float) -> TabularMDP:
+def from_gymnasium(env: Any, gamma: float) -> TabularMDP:
     """The environment's own transition table as a `TabularMDP`.
 
     Args:
@@ -74,7 +76,7 @@ def _reached(table, initial) -> np.ndarray:
 
 
 def episode_returns(
-    env,
+    env: Any,
     policy: Float[Array | np.ndarray, "S A"],
     gamma: float,
     episodes: int,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key
 
+from icrl_flax import _checks
 from icrl_flax.algorithm import Algorithm, Features
 from icrl_flax.mdp import MDPFamily, TabularMDP
 from icrl_flax.windows import Window, draw_index, rollout
@@ -56,6 +57,15 @@ def draw_world(
     )
 
 
+def check_fit(algorithm: Algorithm, family: MDPFamily) -> None:
+    """Refuse an algorithm whose sizes do not fit the family's MDPs: a trace shows it.
+
+    Raises:
+        ValueError: as the algorithm says.
+    """
+    jax.eval_shape(lambda key: draw_world(key, algorithm, family), jax.random.key(0))
+
+
 def interact(
     key: Key[Array, ""],
     world: World,
@@ -79,7 +89,11 @@ def interact(
 
     Returns:
         Parameters before each window, the windows, and parameters after each.
+
+    Raises:
+        ValueError: if a count is not a positive integer.
     """
+    _checks.positive_integer("windows", windows)
 
     def one_window(carry, key):
         u, state = carry

@@ -40,7 +40,7 @@ class TabularMDP(eqx.Module):
     gamma: Float[Array, ""] = eqx.field(converter=_floating)
     terminal: Bool[Array, " S"] | None = None
 
-    def __check_init__(self):
+    def __check_init__(self) -> None:
         _checks.shape("transition", self.transition, (None, None, None))
         n_states, n_actions, _ = self.transition.shape
         _checks.shape("transition", self.transition, (n_states, n_actions, n_states))
@@ -108,7 +108,7 @@ class RandomMDPs(eqx.Module):
     concentration: float = eqx.field(static=True, default=1.0)
     reward: RewardLaw = eqx.field(static=True, default="uniform")
 
-    def __check_init__(self):
+    def __check_init__(self) -> None:
         _checks.positive_integer("n_states", self.n_states)
         _checks.positive_integer("n_actions", self.n_actions)
         _checks.discount("gamma", self.gamma)

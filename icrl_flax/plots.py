@@ -1,5 +1,7 @@
 """Figures of the book, drawn from plain arrays. Needs the `book` extra."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
@@ -29,7 +31,11 @@ def theme() -> None:
 
 
 def heat_map(
-    matrix: Float[Array, "rows columns"], axes: Axes, *, limit: float | None = None, **options
+    matrix: Float[Array, "rows columns"],
+    axes: Axes,
+    *,
+    limit: float | None = None,
+    **options: Any,
 ) -> Axes:
     """A matrix, pale at zero, red above and blue below, on a symmetric scale.
 
@@ -39,11 +45,15 @@ def heat_map(
         limit: value of the darkest red; the largest |entry| if not given.
         options: passed on to `seaborn.heatmap`.
     """
-    matrix = np.asarray(matrix)
     limit = float(np.abs(matrix).max()) if limit is None else limit
     defaults = {"square": True, "xticklabels": False, "yticklabels": False, "cbar": False}
     sns.heatmap(
-        matrix, ax=axes, cmap=DIVERGING, vmin=-limit, vmax=limit, **{**defaults, **options}
+        np.asarray(matrix),
+        ax=axes,
+        cmap=DIVERGING,
+        vmin=-limit,
+        vmax=limit,
+        **{**defaults, **options},
     )
     sns.despine(ax=axes, left=False, bottom=False, top=False, right=False)
     return axes
@@ -106,6 +116,29 @@ def weights_figure(aligned: Effective, optimum: Effective, title: str) -> Figure
     return figure
 
 
+def main_result_figure(
+    aligned: Effective, optimum: Effective, losses: dict[str, Float[np.ndarray, " updates"]]
+) -> Figure:
+    """SARSA's trained P, the theory's, and the training losses, side by side.
+
+    Args:
+        aligned: the trained blocks with their scale and sign undone.
+        optimum: P⋆12 and V̄⋆21.
+        losses: one float per update, by the curve's name.
+    """
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.4), width_ratios=(1, 1, 1.5))
+    for axes, name, effective in (
+        (left, "P after training on SARSA", aligned),
+        (middle, "P of Theorem 3.1", optimum),
+    ):
+        P, _ = embed(effective)
+        heat_map(P, axes, limit=1.0)
+        axes.set(title=name, xlabel="column", ylabel="row")
+    draw_losses(losses, right)
+    right.set_title(f"Training, {max(map(len, losses.values())):,} updates".replace(",", " "))
+    return figure
+
+
 def draw_losses(
     losses: dict[str, Float[np.ndarray, " updates"]], axes: Axes, bins: int = 250
 ) -> None:
@@ -148,7 +181,7 @@ def loss_figure(
     figure, axes = plt.subplots(figsize=(7, 3.8))
     draw_losses(losses, axes)
     if schedule is not None:
-        update, median = axes.lines[-1].get_data()
+        update, median = map(np.asarray, axes.lines[-1].get_data())
         square = schedule[update.astype(int)] ** 2
         square *= median[-1] / square[-1]
         axes.plot(update, square, "k:", lw=1, label="(learning rate)², scaled")

@@ -1,9 +1,20 @@
-"""Many runs from one specification, that survive being killed, and one tidy table."""
+"""Many runs from one specification, that survive being killed, and one tidy table.
+
+The runs are dealt out in batches, and the batches to devices: as many run at the same
+time as there are workers, and each worker has its device. A batch does not spread over
+devices, since XLA compiles a program for several of them otherwise than for one, and
+the last digits would depend on how many there are. Several processes that have met
+(`cluster.meet`) share the batches of one directory. A finished batch is one file,
+and the files are all that the processes know of each other: whoever has done its
+own share takes up what is not there yet, and leaves it again once it is.
+"""
 
 import concurrent.futures
 import contextlib
 import csv
+import errno
 import functools
+import io
 import json
 import math
 import os
@@ -21,11 +32,11 @@ import numpy as np
 from jaxtyping import Float
 from tqdm import tqdm
 
-from icrl_flax import _checks, checkpoint
+from icrl_flax import _checks, checkpoint, cluster
 from icrl_flax.alignment import align
 from icrl_flax.batched import BatchReport, summarise_batch, training_batch
 from icrl_flax.prompt import split
-from icrl_flax.sweep_spec import Spec, read_spec
+from icrl_flax.sweep_spec import BATCH, Spec, read_spec
 from icrl_flax.training import TrainingConfig
 
 SPEC, CELLS, TABLE, CURVES, PROVENANCE = (
@@ -43,6 +54,8 @@ THRESHOLDS = ("1e-4", "1e-6", "1e-8")
 """Losses: the table says how many updates each took."""
 BINS = 100
 """Points of each loss curve."""
+CARD = 1024
+"""Runs of one batch that fill a graphics card."""
 RESULTS = (
     "updates",
     "final_loss",
@@ -86,14 +99,17 @@ def sweep(
     """Run what is not yet done of a sweep, and write its tables.
 
     Killed at any moment and called again, it finishes the rest; the tables are
-    those of an uninterrupted sweep, byte for byte.
+    those of an uninterrupted sweep, byte for byte. So are those of several
+    processes on machines of one kind, which all give the same arguments, with a
+    directory that they share; process 0 writes them.
 
     Args:
         spec: a TOML file, or what one would hold; see `sweep_spec`.
         out: directory for spec.json, cells/, table.csv, curves.csv and
             provenance.json: new, empty, or that of the same sweep.
-        workers: batches that run at the same time; if not given, one for each of
-            at most two cores, or one on a GPU. Results do not depend on it.
+        workers: batches that this process runs at the same time; if not given,
+            one for each core that it may use, or for each GPU. The devices
+            are dealt to them in turn. Results do not depend on it.
         progress: show a bar on standard error.
 
     Raises:
@@ -103,32 +119,22 @@ def sweep(
     """
     name = "SPEC" if isinstance(spec, Mapping) else Path(spec).name
     out = Path(out)
-    plan = read_spec(spec)
+    plan = _plan(spec, out)
     workers = _default_workers() if workers is None else workers
     _checks.positive_integer("workers", workers)
     with _claimed(out, plan):
         files = [_file(out, number) for number in range(len(plan.batches))]
-        done = [file.exists() for file in files]
-        sizes = [_updates(plan, batch) for batch in plan.batches]
-        bar = tqdm(
-            total=sum(sizes),
-            initial=sum(size for size, is_done in zip(sizes, done, strict=True) if is_done),
-            unit=" updates",
-            unit_scale=True,
-            mininterval=0.5,
-            disable=not progress,
-        )
         began = time.perf_counter()
-        with bar:
-            _run_rest(
-                [k for k, is_done in enumerate(done) if not is_done], plan, out, workers, bar
-            )
+        _run_rest(plan, files, workers, progress)
         results = [
             _read_batch(file, batch) for file, batch in zip(files, plan.batches, strict=True)
         ]
-        _write_tables(out, plan, results)
-        _write_provenance(out, name, plan, results, workers, time.perf_counter() - began)
-    return read_sweep(out)
+        texts = dict(zip((TABLE, CURVES), _tables(plan, results), strict=True))
+        if jax.process_index() == 0:
+            for file in reversed(texts):  # the table last: with it the sweep is finished
+                _write_text(out / file, texts[file])
+            _write_provenance(out, name, plan, results, workers, time.perf_counter() - began)
+    return Tables(*map(_columns, texts.values()))
 
 
 def read_sweep(out: Path | str) -> Tables:
@@ -138,20 +144,46 @@ def read_sweep(out: Path | str) -> Tables:
         ValueError: if the directory holds none.
     """
     try:
-        return Tables(*(_columns(Path(out) / name) for name in (TABLE, CURVES)))
+        texts = [(Path(out) / name).read_text(encoding="utf-8") for name in (TABLE, CURVES)]
     except FileNotFoundError as error:
         raise ValueError(f"{out} holds no finished sweep: it has no {TABLE}") from error
+    return Tables(*map(_columns, texts))
 
 
 def finished_cells(out: Path | str, spec: Path | str | Mapping[str, Any]) -> tuple[int, int]:
     """How many cells of a sweep are done, and how many there are."""
-    plan = read_spec(spec)
+    plan = _plan(spec, Path(out))
     done = [len(b) for k, b in enumerate(plan.batches) if _file(Path(out), k).exists()]
     return sum(done), len(plan.cells)
 
 
+def _plan(spec: Path | str | Mapping[str, Any], out: Path) -> Spec:
+    """The sweep, in the batches that it was begun with, or in those that suit the devices."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        begun = json.loads((out / SPEC).read_text(encoding="utf-8"))["batch"]
+        if type(begun) is int and begun > 0:
+            return read_spec(spec, lambda _: begun)
+    devices = jax.devices()  # those of all processes, which must decide alike
+    return read_spec(spec, lambda cells: usual_batch(cells, devices[0].platform, len(devices)))
+
+
+def usual_batch(cells: int, platform: str, devices: int) -> int:
+    """The largest batch of a sweep that names none.
+
+    On a GPU the time of an update hardly depends on how many runs share it until
+    they fill the card, so a batch is an equal share of all cells, if that fits.
+    """
+    if platform == "cpu":
+        return BATCH
+    return max(BATCH, min(CARD, -(-cells // devices)))
+
+
 def _default_workers() -> int:
-    return min(2, os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+    if jax.default_backend() != "cpu":
+        return jax.local_device_count()
+    with contextlib.suppress(AttributeError):  # not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _file(out: Path, number: int) -> Path:
@@ -165,68 +197,98 @@ def _updates(plan: Spec, batch: tuple[int, ...]) -> int:
 @contextlib.contextmanager
 def _claimed(out: Path, plan: Spec) -> Iterator[None]:
     """The directory, made or found to be this sweep's, locked while it is in use."""
+    record = out / SPEC
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with _locked(out):
-            record = out / SPEC
-            if not record.exists():
-                # A sweep killed at its very beginning leaves a temporary file at most.
-                if any(not path.name.startswith(f".{SPEC}.") for path in out.iterdir()):
-                    raise ValueError(f"out: {out} exists and is not empty; nothing was changed")
+        if not record.exists():
+            # A sweep killed at its very beginning leaves a temporary file at most.
+            foreign = any(not path.name.startswith(f".{SPEC}.") for path in out.iterdir())
+            if foreign and not record.exists():  # another process may have come first
+                raise ValueError(f"out: {out} exists and is not empty; nothing was changed")
+            if not foreign:
                 _write_text(record, json.dumps(plan.record, indent=2) + "\n")
-            try:
-                same = json.loads(record.read_text(encoding="utf-8")) == plan.record
-            except ValueError as error:
-                raise ValueError(f"out: {record} is damaged: {error}") from error
-            if not same:
-                raise ValueError(f"out: {out} holds another sweep; nothing was changed")
+        try:
+            same = json.loads(record.read_text(encoding="utf-8")) == plan.record
+        except ValueError as error:
+            raise ValueError(f"out: {record} is damaged: {error}") from error
+        if not same:
+            raise ValueError(f"out: {out} holds another sweep; nothing was changed")
+        with _locked(out) as alone:
             (out / CELLS).mkdir(exist_ok=True)
-            for name in (SPEC, TABLE, CURVES, PROVENANCE, f"{CELLS}/batch-"):
+            for name in (SPEC, TABLE, CURVES, PROVENANCE, f"{CELLS}/batch-") if alone else ():
                 folder, _, start = f"{out}/{name}".rpartition("/")
                 for path in Path(folder).glob(f".{start}*"):
-                    path.unlink()  # what was being written when it was killed
+                    path.unlink(missing_ok=True)  # what was being written when it was killed
             yield
     except OSError as error:
         raise ValueError(f"out: cannot write to {out}: {error.strerror}") from error
 
 
 @contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """No second sweep in this directory; the lock dies with the process."""
+def _locked(out: Path) -> Iterator[bool]:
+    """No second sweep in this directory; the lock dies with the process.
+
+    Processes that share a sweep share the lock.
+
+    Yields:
+        Whether this process has the directory to itself.
+    """
     try:
         import fcntl
     except ImportError:  # not a Unix system
-        yield
+        yield jax.process_count() == 1
         return
-    handle = os.open(directory, os.O_RDONLY)
-    try:
+    shared = jax.process_count() > 1
+    # A file, open for writing: network file systems lock nothing else.
+    with (out / SPEC).open("r+b") as file:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ValueError(f"out: another sweep is writing to {directory}") from error
-        yield
-    finally:
-        os.close(handle)
+            raise ValueError(f"out: another sweep is writing to {out}") from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+            # A file system without locks: two sweeps would do work twice, and no harm.
+            shared = True
+        yield not shared
 
 
 class _Stopped(Exception):
-    """Another batch failed, or Ctrl-C."""
+    """Another batch failed, or Ctrl-C, or another process was faster."""
 
 
-def _run_rest(numbers: list[int], plan: Spec, out: Path, workers: int, bar: tqdm) -> None:
-    stop, counting = threading.Event(), threading.Lock()
+def _run_rest(plan: Spec, files: list[Path], workers: int, progress: bool) -> None:
+    """Run what is not done, on all devices of this process, and help the other processes."""
+    stop, taking, counting = threading.Event(), threading.Lock(), threading.Lock()
+    sizes = [_updates(plan, batch) for batch in plan.batches]
+    done = [file.exists() for file in files]
+    rest = [number for number, is_done in enumerate(done) if not is_done]
+    process, processes = jax.process_index(), jax.process_count()
+    turns = cluster.turns(rest, process, processes)
+    devices = jax.local_devices()
+    share = sum(sizes[number] for number in rest[process::processes])
+    total = share if processes > 1 else sum(sizes)
+    bar = tqdm(
+        total=total,
+        initial=total - share,
+        unit=" updates",
+        unit_scale=True,
+        mininterval=0.5,
+        disable=not progress,
+    )
 
-    def run(number: int) -> None:
-        batch = plan.batches[number]
+    def run(number: int, own: bool, device: jax.Device) -> None:
+        batch, file = plan.batches[number], files[number]
         runs = [plan.cells[cell].run for cell in batch]
         began = time.perf_counter()
 
         def watched() -> Iterator[BatchReport]:
-            for report in training_batch(runs):
-                if stop.is_set():
+            for report in training_batch(runs, [device]):
+                if stop.is_set() or (processes > 1 and file.exists()):
                     raise _Stopped
-                with counting:
-                    bar.update(report.losses.size)
+                if own:
+                    with counting:
+                        bar.update(report.losses.size)
                 yield report
 
         # The mode belongs to the thread, and so do the results, whatever the caller's is.
@@ -241,18 +303,31 @@ def _run_rest(numbers: list[int], plan: Spec, out: Path, workers: int, bar: tqdm
                 "updates": round(report.update_seconds, 3),
                 "wall": round(time.perf_counter() - began, 3),
             },
+            "place": {"process": process, "device": device.id},
             "environment": _environment(),
         }
-        _write_text(_file(out, number), json.dumps(record, allow_nan=False) + "\n")
+        if not file.exists():
+            _write_text(file, json.dumps(record, allow_nan=False) + "\n")
 
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(run, number) for number in numbers]
+    def work(device: jax.Device) -> None:
+        while not stop.is_set():
+            with taking:
+                number, own = next(turns, (None, False))
+            if number is None:
+                return
+            if not files[number].exists():
+                try:
+                    run(number, own, device)
+                except _Stopped:
+                    continue  # … if there is any left, and nothing has failed
+
+    with bar, concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(work, devices[k % len(devices)]) for k in range(workers)]
         try:
             for future in concurrent.futures.as_completed(futures):
                 future.result()
         except BaseException:
             stop.set()
-            pool.shutdown(cancel_futures=True)
             raise
 
 
@@ -278,7 +353,7 @@ def _results(plan: Spec, cell: int, report: BatchReport, row: int) -> list[str]:
     closeness = ["", "", ""]
     if config.attention == "linear":
         with jax.enable_x64(True):
-            P, V = (jnp.asarray(np.asarray(x[row]), jnp.float64) for x in (report.P, report.V))
+            P, V = (jnp.asarray(np.asarray(x)[row], jnp.float64) for x in (report.P, report.V))
             trained = split(P, V, algorithm.p).effective
             alignment = _align(trained, algorithm.optimum(jnp.float64))
             # Several heads have a matrix for c.
@@ -324,7 +399,8 @@ def _write_text(path: Path, text: str) -> None:
     checkpoint.write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
 
 
-def _write_tables(out: Path, plan: Spec, results: list[dict[str, Any]]) -> None:
+def _tables(plan: Spec, results: list[dict[str, Any]]) -> tuple[str, str]:
+    """The table and the curves, as CSV."""
     found, curves = {}, {}
     for result in results:
         found |= zip(result["cells"], result["rows"], strict=True)
@@ -336,13 +412,12 @@ def _write_tables(out: Path, plan: Spec, results: list[dict[str, Any]]) -> None:
     ]
     points = [[number, *point] for number in range(len(plan.cells)) for point in curves[number]]
 
-    def write(path: Path, table: list[list[Any]]) -> None:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows(table)
+    def text(table: list[list[Any]]) -> str:
+        file = io.StringIO(newline="")
+        csv.writer(file, lineterminator="\n").writerows(table)
+        return file.getvalue()
 
-    curve_table = [["cell", "update", "loss"], *points]
-    checkpoint.write_atomically(out / CURVES, lambda path: write(path, curve_table))
-    checkpoint.write_atomically(out / TABLE, lambda path: write(path, [header, *rows]))
+    return text([header, *rows]), text([["cell", "update", "loss"], *points])
 
 
 @functools.cache
@@ -370,15 +445,17 @@ def _write_provenance(
         "environments": environments,
         "workers": workers,
         "seconds_of_the_last_call": round(seconds, 3),
-        "batches": [{"cells": r["cells"], "seconds": r["seconds"]} for r in results],
+        "batches": [
+            {key: result[key] for key in ("cells", "seconds", "place") if key in result}
+            for result in results
+        ],
     }
     _write_text(out / PROVENANCE, json.dumps(record, indent=2) + "\n")
 
 
-def _columns(path: Path) -> dict[str, Column]:
-    """A CSV file as columns: integers, floating-point numbers (NaN if empty) or text."""
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
+def _columns(text: str) -> dict[str, Column]:
+    """CSV as columns: integers, floating-point numbers (NaN if empty) or text."""
+    header, *rows = csv.reader(io.StringIO(text, newline=""))
     columns = {}
     for name, cells in zip(header, zip(*rows, strict=True), strict=True):
         for convert in (int, lambda cell: float(cell or "nan"), str):

@@ -2,7 +2,7 @@
 
     seeds = 32                      # 0 … 31, or a list of them
     design = "one-at-a-time"        # or "grid", the default
-    batch = 8                       # runs under one vmap, at most
+    batch = 8                       # runs under one vmap, at most; see icrl_flax.sweep
 
     [algorithm]
     name = "sarsa"
@@ -21,21 +21,21 @@ import dataclasses
 import itertools
 import json
 import tomllib
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
-
-import jax
 
 from icrl_flax.algorithms import discover
 from icrl_flax.batched import Run, program
 from icrl_flax.families import FAMILIES
-from icrl_flax.interaction import draw_world
+from icrl_flax.interaction import check_fit
 from icrl_flax.training import TrainingConfig
 
 SECTIONS = ("algorithm", "family", "training")
 DESIGNS = ("grid", "one-at-a-time")
 BASE = "base"
+BATCH = 8
+"""Runs under one vmap: on a processor more gain nothing, and less is lost if it is stopped."""
 _TOP = ("seeds", "design", "batch", *SECTIONS, "axes")
 
 Settings = dict[str, Any]
@@ -66,7 +66,7 @@ class Spec(NamedTuple):
         columns: dotted keys of the settings that make up the table.
         cells: the runs, in the order of the table's rows.
         batches: numbers of the cells that run under one vmap. They follow from
-            the specification alone.
+            the record alone.
     """
 
     record: dict[str, Any]
@@ -80,35 +80,38 @@ class _Axis(NamedTuple):
     points: list[Settings]
 
 
-def read_spec(source: Path | str | Mapping[str, Any]) -> Spec:
+def read_spec(
+    source: Path | str | Mapping[str, Any], usual: Callable[[int], int] = lambda _: BATCH
+) -> Spec:
     """Read and check a specification.
 
     Args:
         source: a TOML file, or what one would hold.
+        usual: the largest batch for so many cells, of a source that names none.
 
     Raises:
         ValueError: naming the file, the key and the value, on anything wrong.
         OSError: if the file cannot be read.
     """
     if isinstance(source, Mapping):
-        return _parse("spec", source)
+        return _parse("spec", source, usual)
     try:
         table = tomllib.loads(Path(source).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{source} is not a TOML file: {error}") from error
     try:
-        return _parse(str(source), table)
+        return _parse(str(source), table, usual)
     except RecursionError as error:
         raise ValueError(f"{source} is nested too deeply") from error
 
 
-def _parse(file: str, table: Mapping[str, Any]) -> Spec:
+def _parse(file: str, table: Mapping[str, Any], usual: Callable[[int], int]) -> Spec:
     for key, value in table.items():
         if key not in _TOP:
             raise ValueError(f"{file}: {key} is unknown, got {value!r}; known: {', '.join(_TOP)}")
     seeds = _seeds(file, table.get("seeds", 1))
     design = _choice(file, "design", DESIGNS, table.get("design", "grid"))
-    batch = _count(file, "batch", table.get("batch", 8))
+    batch = _count(file, "batch", table.get("batch", BATCH))
     base: Settings = {}
     for section in SECTIONS:
         for key, value in _table(file, section, table.get(section, {})).items():
@@ -129,6 +132,7 @@ def _parse(file: str, table: Mapping[str, Any]) -> Spec:
         for seed in seeds:
             config = dataclasses.replace(run.config, seed=seed)
             cells.append(Cell(axis, row, run._replace(config=config)))
+    batch = batch if "batch" in table else usual(len(cells))
     record = {
         "seeds": seeds,
         "design": design,
@@ -280,8 +284,7 @@ def _run(file: str, settings: Settings) -> Run:
             raise ValueError(f"{file}: {section}.{error}") from error
     algorithm, family, config = parts
     try:
-        # Whether sizes fit each other shows in a trace, before anything runs.
-        jax.eval_shape(lambda key: draw_world(key, algorithm, family), jax.random.key(0))
+        check_fit(algorithm, family)
     except ValueError as error:
         raise ValueError(f"{file}: algorithm.{error}") from error
     return Run(algorithm, config, family)

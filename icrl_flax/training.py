@@ -92,7 +92,7 @@ class TrainingConfig(eqx.Module):
     parameters: Literal["effective", "full"] = eqx.field(static=True, default="effective")
     dtype: Literal["float32", "float64"] = eqx.field(static=True, default="float32")
 
-    def __check_init__(self):
+    def __check_init__(self) -> None:
         _checks.seed("seed", self.seed)
         for name in ("mdps", "windows", "window_length", "mdps_per_update", "decay_every"):
             _checks.positive_integer(name, getattr(self, name))
@@ -246,8 +246,8 @@ def check_precision(config: TrainingConfig) -> None:
     Raises:
         ValueError: if `config.dtype` is float64 and JAX's x64 mode is off.
     """
-    if config.dtype == "float64" and not jax.config.jax_enable_x64:
-        raise ValueError("dtype 'float64' needs jax.config.update('jax_enable_x64', True)")
+    if config.dtype == "float64":
+        _checks.x64("dtype 'float64'")
 
 
 def keys(config: TrainingConfig) -> tuple[Key[Array, ""], Key[Array, ""]]:
@@ -425,7 +425,7 @@ def training_run(
 
     Raises:
         ValueError: if `config.dtype` is float64 and JAX's x64 mode is off.
-        FloatingPointError: if a loss is not finite; the last report still holds.
+        FloatingPointError: if a loss or a weight is not finite; the last report still holds.
     """
     config = TrainingConfig() if config is None else config
     family = RandomMDPs() if family is None else family
@@ -454,8 +454,12 @@ def training_run(
                 f"the loss is {chunk.losses[worst]} at update {before + worst}"
             )
         before += chunk.losses.size
+        P, V = _matrices(chunk.state, algorithm, config)
+        if not (jnp.isfinite(P).all() and jnp.isfinite(V).all()):  # no loss has seen them yet
+            raise FloatingPointError(f"the weights are not finite after update {before - 1}")
         yield Report(
-            *_matrices(chunk.state, algorithm, config),
+            P,
+            V,
             chunk.losses,
             chunk.mdps,
             chunk.generation_seconds,

@@ -67,10 +67,11 @@ def relative_error(algorithm: Algorithm, case: Case, dtype: DTypeLike) -> jax.Ar
     case = jax.tree.map(
         lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, case
     )
-    P, V = construct(algorithm, case.c, case.free, dtype)
-    tokens = algorithm.tokens(case.features, case.u, case.window)
-    answer = readout(attention(P, V, build_prompt(tokens, case.u)), algorithm.q)
-    teacher = algorithm.teacher(case.features, case.u, case.window)
+    u, free = jnp.asarray(case.u), (jnp.asarray(case.free[0]), jnp.asarray(case.free[1]))
+    P, V = construct(algorithm, jnp.asarray(case.c), free, dtype)
+    tokens = algorithm.tokens(case.features, u, case.window)
+    answer = readout(attention(P, V, build_prompt(tokens, u)), algorithm.q)
+    teacher = algorithm.teacher(case.features, u, case.window)
     return jnp.abs(answer - teacher).max() / jnp.abs(teacher).max()
 
 
@@ -114,8 +115,9 @@ def verify(
         One verdict for float64 and one for float32, on the same instances.
 
     Raises:
-        ValueError: if a count is not a positive integer.
+        ValueError: if a count is not a positive integer, or the seed is negative.
     """
+    _checks.seed("seed", seed)
     counts = {
         "sizes": sizes,
         "cases_per_size": cases_per_size,

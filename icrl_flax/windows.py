@@ -41,7 +41,7 @@ class Window(eqx.Module):
         """γ^i of eq. (3), i counted from the start of the window or, later, of the episode."""
         i = jnp.arange(self.rewards.shape[0])
         begins = jnp.roll(self.terminated, 1).at[0].set(True)
-        return self.gamma ** (i - jax.lax.cummax(jnp.where(begins, i, 0)))
+        return jnp.asarray(self.gamma) ** (i - jax.lax.cummax(jnp.where(begins, i, 0)))
 
 
 def eligibility_traces(
@@ -62,7 +62,9 @@ def eligibility_traces(
     return jax.lax.scan(step, jnp.zeros_like(features[0]), (features, decays))[1]
 
 
-def discounted_sums(terms: Float[Array, " n"], decays: Float[Array, " n"]) -> Float[Array, " n"]:
+def discounted_sums(
+    terms: Float[Array | np.ndarray, " n"], decays: Float[Array | np.ndarray, " n"]
+) -> Float[Array, " n"]:
     """y_i = x_i + decay_i y_{i+1}, with y_n = 0 after the window.
 
     Args:

@@ -66,6 +66,21 @@ def gradients(P12, V21, tokens, u, target):
     return np.outer(sigma @ V21.T @ e, w), np.outer(e, h)
 
 
+def full_gradients(P, V, tokens, u, target):
+    """The same for all of P and V: of ½‖u + V̄21 Σ̂ P12 w̃ + (1/n) V̄22 w̃ (w̃ᵀ P22 w̃) − target‖²."""
+    n, p = tokens.shape
+    w = np.array([1.0, *u])
+    sigma = second_moment(tokens)
+    V21, V22, P22 = V[p + 1 :, :p], V[p + 1 :, p:], P[p:, p:]
+    e = sum(lemma_c1(P, V, tokens, u)) - target
+    for_P, for_V = np.zeros_like(P), np.zeros_like(V)
+    for_P[:p, p:] = np.outer(sigma @ V21.T @ e, w)
+    for_P[p:, p:] = e @ V22 @ w / n * np.outer(w, w)
+    for_V[p + 1 :, :p] = np.outer(e, sigma @ P[:p, p:] @ w)
+    for_V[p + 1 :, p:] = w @ P22 @ w / n * np.outer(e, w)
+    return for_P, for_V
+
+
 def sarsa_tokens(phi, states, actions, rewards, gamma):
     """x_i = [φ_i ; γ φ⁺_i ; r_{i+1}], eq. (4)."""
     rows = []
@@ -237,3 +252,79 @@ def excitation(P12, V21, tokens, u):
 def canonical_correlations(left, right):
     """Of two families of variables, one row per variable: by QR, largest first."""
     return np.linalg.svd(np.linalg.qr(left.T)[0].T @ np.linalg.qr(right.T)[0])[1]
+
+
+def draw_index(uniform, probabilities):
+    """The first index at which the cumulative sum exceeds the uniform number."""
+    total = sum(probabilities)
+    cumulative = 0.0
+    for index, probability in enumerate(probabilities):
+        cumulative += probability
+        if probability > 0 and uniform * total < cumulative:
+            return index
+    raise AssertionError("a uniform number below 1 lies below the whole sum")
+
+
+def rollout(uniforms, transition, reward, policy, state):
+    """s₀ … s_n, a₀ … a_n and r₁ … r_n; a pair of uniform numbers for each time."""
+    s = int(state)
+    a = draw_index(uniforms[0][0], policy[s])
+    states, actions, rewards = [s], [a], []
+    for i in range(len(uniforms) - 1):
+        successor = draw_index(uniforms[i][1], transition[s, a])
+        rewards.append(reward[s, a, successor])
+        s = successor
+        a = draw_index(uniforms[i + 1][0], policy[s])
+        states.append(s)
+        actions.append(a)
+    return np.array(states), np.array(actions), np.array(rewards)
+
+
+def sarsa_life(phi, w, state, transition, reward, gamma, alpha, epsilon, uniforms):
+    """Algorithm 1 in one MDP: tokens, w and target of each window, one after another."""
+    for of_window in uniforms:
+        policy = sarsa_policy(phi, w, epsilon)
+        states, actions, rewards = rollout(of_window, transition, reward, policy, state)
+        path = states, actions, rewards, gamma
+        target = sarsa(phi, w, alpha, *path)
+        yield sarsa_tokens(phi, *path), w, target
+        w, state = target, states[-1]
+
+
+def actor_critic_life(
+    phi_pi, phi_v, u, state, transition, reward, gamma, alpha, beta, epsilon, uniforms
+):
+    """Algorithm 2 in one MDP, likewise, u = [λ ; w]."""
+    m = phi_pi.shape[2]
+    for of_window in uniforms:
+        policy = mixed(softmax_policy(phi_pi, u[:m]), epsilon)
+        states, actions, rewards = rollout(of_window, transition, reward, policy, state)
+        path = states, actions, rewards, gamma
+        target = actor_critic(phi_pi, phi_v, u, alpha, beta, *path)
+        yield actor_critic_tokens(phi_pi, phi_v, u[:m], *path), u, target
+        u, state = target, states[-1]
+
+
+def block_loss(P, V, tokens, u, target):
+    """½‖TF_θ(H) − target‖² of one window, through eq. (1)."""
+    error = transformer(P, V, tokens, u) - target
+    return error @ error / 2
+
+
+def difference_quotients(function, *matrices):
+    """The derivatives of a function that is quadratic in any one entry, entry by entry.
+
+    The difference over an interval of length 2 is then exact but for rounding.
+    """
+    slopes = []
+    for matrix in matrices:
+        slope = np.zeros_like(matrix)
+        for index in np.ndindex(matrix.shape):
+            kept = matrix[index]
+            matrix[index] = kept + 1
+            above = function(*matrices)
+            matrix[index] = kept - 1
+            slope[index] = (above - function(*matrices)) / 2
+            matrix[index] = kept
+        slopes.append(slope)
+    return slopes

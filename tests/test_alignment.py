@@ -51,3 +51,10 @@ def test_blocks_that_disagree_in_sign_are_not_aligned_away():
     optimum = Sarsa(d=2, alpha=0.5).optimum(jnp.float64)
     alignment = align(Effective(optimum.P12, -optimum.V21), optimum)
     assert float(alignment.cosine) == pytest.approx((5 - 0.5) / 5.5, rel=1e-14)
+
+
+def test_off_pattern_compares_the_largest_entries():
+    # 3 where the theory has 1 and 0.5 where it has −1; 6 where it has 0.
+    optimum = Sarsa(d=1, alpha=0.5).optimum(jnp.float64)
+    trained = Effective(jnp.array([[6.0, -0.5], [0.0, 0.5], [3.0, 0.0]]), 1.6 * optimum.V21)
+    assert float(align(trained, optimum).off_pattern) == pytest.approx(2, rel=1e-14)

@@ -107,3 +107,16 @@ def test_module_under_jit_and_grad():
     np.testing.assert_allclose(jitted, eager, rtol=1e-14)
     gradient = nnx.grad(lambda block: block.update(tokens, u).sum())(block)
     assert jax.tree.map(jnp.shape, nnx.to_pure_dict(gradient)) == {"P": (6, 6), "V": (6, 6)}
+
+
+def test_gain_is_a_tenth_and_the_number_of_heads_does_not_change_it():
+    unit = initial_effective(nnx.Rngs(1), 3, 2, gain=1.0, dtype=jnp.float64)
+    default = initial_effective(nnx.Rngs(1), 3, 2, dtype=jnp.float64)
+    block = LinearAttentionBlock(3, 2, dtype=jnp.float64, rngs=nnx.Rngs(1))
+    for start in (default, block.blocks.effective):
+        np.testing.assert_allclose(start.P12, 0.1 * unit.P12, rtol=1e-14)
+        np.testing.assert_allclose(start.V21, 0.1 * unit.V21, rtol=1e-14)
+    heads = initial_effective(nnx.Rngs(1), 30, 20, 1.0, jnp.float64, heads=50)
+    assert heads.P12.shape == (50, 30, 21)
+    for entries, sigma in ((heads.P12, (2 / 51) ** 0.5), (heads.V21, (2 / 50) ** 0.5)):
+        assert np.std(entries) == pytest.approx(sigma, rel=5 / np.sqrt(2 * entries.size))

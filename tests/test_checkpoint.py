@@ -174,21 +174,6 @@ def test_failed_write_leaves_the_old_file(tmp_path):
     assert path.read_text() == "new"
 
 
-def test_failed_save_leaves_the_old_weights(directory, report, monkeypatch):
-    before = (directory / WEIGHTS).read_bytes()
-
-    def full_disk(tensors, name):
-        with open(name, "wb") as file:
-            file.write(b"half")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(safetensors.numpy, "save_file", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        save(directory, report, RULE, FAMILY, TRAINING)
-    assert (directory / WEIGHTS).read_bytes() == before
-    assert {path.name for path in directory.iterdir()} == {CONFIG, LOSSES, WEIGHTS}
-
-
 def test_new_directory(tmp_path):
     nested = tmp_path / "a" / "b"
     assert new_directory(nested) == nested

@@ -119,6 +119,10 @@ def test_layout_of_the_constructed_matrices(rule):
         np.testing.assert_array_equal(built, expected)
     default_P, default_V = construct(rule)
     assert default_P.dtype == default_V.dtype == jnp.float32
+    for block, expected in zip(
+        split(default_P, default_V, p).effective, rule.optimum(jnp.float32), strict=True
+    ):
+        np.testing.assert_array_equal(block, expected)
     assert (default_P != 0).sum() == (P12 != 0).sum()
     assert (default_V != 0).sum() == (V21 != 0).sum()
 

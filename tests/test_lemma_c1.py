@@ -10,7 +10,8 @@ from icrl_flax import attention, bilinear_term, build_prompt, decompose, readout
 
 
 @jax.jit
-def both(P, V, tokens, u):
+def both(*given):
+    P, V, tokens, u = map(jnp.asarray, given)
     blocks = split(P, V, tokens.shape[1])
     return decompose(blocks, tokens, u), readout(attention(P, V, build_prompt(tokens, u)), u.size)
 

@@ -6,6 +6,7 @@ import pytest
 import reference
 
 from icrl_flax import Effective, augment, build_prompt, embed, readout, split
+from icrl_flax.prompt import identity_blocks, sum_over_heads
 
 
 @pytest.mark.parametrize(("n", "p", "q"), [(1, 1, 1), (4, 7, 3), (20, 13, 9)])
@@ -29,7 +30,8 @@ def test_augment_puts_the_one_first():
 
 def test_readout_is_the_end_of_the_last_column():
     H = jnp.arange(12.0).reshape(4, 3)
-    np.testing.assert_array_equal(readout(H, 2), [8, 11])
+    np.testing.assert_array_equal(readout(H, 1), [11])
+    np.testing.assert_array_equal(readout(H, 3), [5, 8, 11])
 
 
 def test_types_are_kept():
@@ -71,3 +73,22 @@ def test_embed_fills_the_constrained_blocks_only(junk):
     np.testing.assert_array_equal(V, expected_V)
     for back, there in zip(split(P, V, p).effective, effective, strict=True):
         np.testing.assert_array_equal(back, there)
+
+
+def test_heads_are_added():
+    P, V = np.random.default_rng(2).normal(size=(2, 3, 4, 4))
+
+    def product(pair):
+        return pair[0] @ pair[1]
+
+    several = sum_over_heads(product, (jnp.asarray(P), jnp.asarray(V)))
+    np.testing.assert_allclose(several, P[0] @ V[0] + P[1] @ V[1] + P[2] @ V[2], rtol=1e-13)
+    one = sum_over_heads(product, (jnp.asarray(P[0]), jnp.asarray(V[0])))
+    np.testing.assert_allclose(one, P[0] @ V[0], rtol=1e-13)
+
+
+def test_blocks_of_multiples_of_the_identity():
+    np.testing.assert_array_equal(
+        identity_blocks([[2, -3], [0, 5]], (2, 1), (2, 3), jnp.float64),
+        [[2, 0, -3, 0, 0], [0, 2, 0, -3, 0], [0, 0, 5, 0, 0]],
+    )

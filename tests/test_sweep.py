@@ -350,10 +350,10 @@ def test_failure_of_one_batch_stops_the_rest(write, tmp_path, monkeypatch):
     module = sys.modules["icrl_flax.sweep"]  # the package has the function of that name
     real = module.training_batch
 
-    def broken(runs):
+    def broken(runs, devices):
         if runs[0].config.seed == 1:
             raise MemoryError("no room")
-        return real(runs)
+        return real(runs, devices)
 
     monkeypatch.setattr(module, "training_batch", broken)
     path = write("batch = 1\n" + SMALL)

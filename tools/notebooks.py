@@ -26,6 +26,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import jupytext
 import nbformat
@@ -112,7 +113,7 @@ class BookCache:
         """Drop what the book would show for `notebook`, if it would show anything."""
         with suppress(KeyError):
             record = self._cache.match_cache_notebook(notebook)
-            self._cache.remove_cache(record.pk)
+            self._cache.remove_cache(cast(int, record.pk))  # of a row: no longer a column
 
     def store(self, notebook: NotebookNode, executed: Executed, seconds: float) -> None:
         """Make the book show the outputs of the executed copy for `notebook`."""
@@ -242,7 +243,9 @@ class Job:
     def keep(self, cache: BookCache, seconds: float) -> None:
         """Hand the results of a successful execution to the book."""
         stored = json.dumps({"key": self.key, "seconds": seconds})
-        self.executed.key.write_text(stored, encoding="utf-8")
+        partial = self.executed.key.with_suffix(".partial")
+        partial.write_text(stored, encoding="utf-8")
+        partial.replace(self.executed.key)
         cache.store(self.notebook, self.executed, seconds)
 
 

@@ -6,10 +6,10 @@ Run it with `make picture`; it writes book/_static/main_result.png.
 from pathlib import Path
 
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 
 import icrl_flax as icrl
 from icrl_flax import plots
+from icrl_flax.checkpoint import write_atomically
 
 TARGET = Path(__file__).resolve().parent.parent / "book" / "_static" / "main_result.png"
 
@@ -24,17 +24,9 @@ def main() -> None:
     report = reports["SARSA"]
     trained = icrl.align(icrl.split(report.P, report.V, rules["SARSA"].p).effective, optimum)
 
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.4), width_ratios=(1, 1, 1.5))
-    for axes, name, effective in (
-        (left, "P after training on SARSA", trained.aligned),
-        (middle, "P of Theorem 3.1", optimum),
-    ):
-        P, _ = icrl.embed(effective)
-        plots.heat_map(P, axes, limit=1.0)
-        axes.set(title=name, xlabel="column", ylabel="row")
-    plots.draw_losses({name: report.losses for name, report in reports.items()}, right)
-    right.set_title("Training, 500 000 updates")
-    figure.savefig(TARGET, dpi=110)
+    losses = {name: report.losses for name, report in reports.items()}
+    figure = plots.main_result_figure(trained.aligned, optimum, losses)
+    write_atomically(TARGET, lambda path: figure.savefig(path, dpi=110, format="png"))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ class ActorCriticFeatures(NamedTuple):
     critic: Float[Array, "S d"]
 
 
-def score(preference_features: Float[Array, "S A m"], lam: Float[Array, " m"]):
+def score(
+    preference_features: Float[Array, "S A m"], lam: Float[Array, " m"]
+) -> Float[Array, "S A m"]:
     """g_λ(s, a) = φ_π(s, a) − Σ_b π_λ(b|s) φ_π(s, b) = ∇_λ log π_λ(a|s), as a table `[s, a]`."""
     pi = softmax(preference_features @ lam)
     mean = jnp.einsum("sb,sbm->sm", pi, preference_features)
@@ -50,7 +52,7 @@ class ActorCritic(Algorithm):
     beta: float = 0.8
     epsilon: float = 0.1
 
-    def __check_init__(self):
+    def __check_init__(self) -> None:
         for name in ("m", "d"):
             _checks.positive_integer(name, getattr(self, name))
         for name in ("alpha", "beta"):

@@ -4,10 +4,14 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Key
 
 from icrl_flax import _checks
 from icrl_flax.algorithms.sarsa import Sarsa
 from icrl_flax.prompt import Effective, identity_blocks
+from icrl_flax.windows import Window
 
 
 class DifferentialSarsa(Sarsa):
@@ -29,7 +33,7 @@ class DifferentialSarsa(Sarsa):
 
     beta: float = 0.2
 
-    def __check_init__(self):
+    def __check_init__(self) -> None:
         _checks.positive("beta", self.beta)
 
     @property
@@ -40,18 +44,24 @@ class DifferentialSarsa(Sarsa):
     def q(self) -> int:
         return self.d + 1
 
-    def sample_parameters(self, key, dtype):
+    def sample_parameters(self, key: Key[Array, ""], dtype: DTypeLike) -> Float[Array, " q"]:
         return jax.random.uniform(key, (self.q,), dtype, -1, 1)
 
-    def policy(self, features, u):
+    def policy(
+        self, features: Float[Array, "S A d"], u: Float[Array, " q"]
+    ) -> Float[Array, "S A"]:
         return super().policy(features, u[:-1])
 
-    def tokens(self, features, u, window):
+    def tokens(
+        self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
+    ) -> Float[Array, "n p"]:
         """x_i = [φ_i ; φ⁺_i ; r_{i+1} ; 1]."""
         phi, rewards = features[window.states, window.actions], window.rewards[:, None]
         return jnp.concatenate([phi[:-1], phi[1:], rewards, jnp.ones_like(rewards)], axis=1)
 
-    def teacher(self, features, u, window):
+    def teacher(
+        self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
+    ) -> Float[Array, " q"]:
         """Both parameters follow δ_i = r_{i+1} − r̄ + q_{i+1} − q_i."""
         phi, w, average = features[window.states, window.actions], u[:-1], u[-1]
         values = phi @ w
@@ -61,7 +71,7 @@ class DifferentialSarsa(Sarsa):
             w + self.alpha * (td_errors @ phi[:-1]) / n, average + self.beta * td_errors.sum() / n
         )
 
-    def optimum(self, dtype):
+    def optimum(self, dtype: DTypeLike) -> Effective:
         """P⋆12 w̃ = [−w ; w ; 1 ; −r̄] and V̄⋆21 = [[αI, 0, 0, 0], [0, 0, 0, β]]."""
         d = self.d
         return Effective(
@@ -74,5 +84,5 @@ class DifferentialSarsa(Sarsa):
         )
 
     @classmethod
-    def draw(cls, rng, largest):
+    def draw(cls, rng: np.random.Generator, largest: int) -> Sarsa:
         return dataclasses.replace(super().draw(rng, largest), beta=float(rng.uniform(0.01, 2)))

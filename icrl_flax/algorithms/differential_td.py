@@ -3,10 +3,14 @@
 import dataclasses
 
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from icrl_flax import _checks
-from icrl_flax.algorithms.td import Td
+from icrl_flax.algorithms.td import PredictionFeatures, Td
 from icrl_flax.prompt import Effective, identity_blocks
+from icrl_flax.windows import Window
 
 
 class DifferentialTd(Td):
@@ -28,7 +32,7 @@ class DifferentialTd(Td):
 
     beta: float = 0.2
 
-    def __check_init__(self):
+    def __check_init__(self) -> None:
         _checks.positive("beta", self.beta)
 
     @property
@@ -39,12 +43,16 @@ class DifferentialTd(Td):
     def q(self) -> int:
         return self.d + 1
 
-    def tokens(self, features, u, window):
+    def tokens(
+        self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
+    ) -> Float[Array, "n p"]:
         """x_i = [φ_i ; φ_{i+1} ; r_{i+1} ; 1]."""
         phi, rewards = features.phi[window.states], window.rewards[:, None]
         return jnp.concatenate([phi[:-1], phi[1:], rewards, jnp.ones_like(rewards)], axis=1)
 
-    def teacher(self, features, u, window):
+    def teacher(
+        self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
+    ) -> Float[Array, " q"]:
         """Both parameters follow δ_i = r_{i+1} − r̄ + v_{i+1} − v_i."""
         phi, w, average = features.phi[window.states], u[:-1], u[-1]
         values = phi @ w
@@ -54,7 +62,7 @@ class DifferentialTd(Td):
             w + self.alpha * (td_errors @ phi[:-1]) / n, average + self.beta * td_errors.sum() / n
         )
 
-    def optimum(self, dtype):
+    def optimum(self, dtype: DTypeLike) -> Effective:
         """P⋆12 w̃ = [−w ; w ; 1 ; −r̄] and V̄⋆21 = [[αI, 0, 0, 0], [0, 0, 0, β]]."""
         d = self.d
         return Effective(
@@ -67,5 +75,5 @@ class DifferentialTd(Td):
         )
 
     @classmethod
-    def draw(cls, rng, largest):
+    def draw(cls, rng: np.random.Generator, largest: int) -> Td:
         return dataclasses.replace(super().draw(rng, largest), beta=float(rng.uniform(0.01, 2)))

@@ -1,8 +1,10 @@
 """Expected SARSA: SARSA without the chance in the next action."""
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from icrl_flax.algorithms.sarsa import Sarsa
+from icrl_flax.windows import Window
 
 
 class ExpectedSarsa(Sarsa):
@@ -14,7 +16,9 @@ class ExpectedSarsa(Sarsa):
     writes the prompt computes it, not the block.
     """
 
-    def tokens(self, features, u, window):
+    def tokens(
+        self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
+    ) -> Float[Array, "n p"]:
         """x_i = [φ_i ; γ Σ_b π(b|s_{i+1}) φ(s_{i+1}, b) ; r_{i+1}]."""
         pi = self.behaviour(features, u)
         successors = jnp.einsum("sa,sad->sd", pi, features)[window.states[1:]]
@@ -27,7 +31,9 @@ class ExpectedSarsa(Sarsa):
             axis=1,
         )
 
-    def teacher(self, features, u, window):
+    def teacher(
+        self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
+    ) -> Float[Array, " q"]:
         """δ_i = r_{i+1} + γ Σ_b π(b|s_{i+1}) q(s_{i+1}, b) − q(s_i, a_i)."""
         q = features @ u
         v = (self.behaviour(features, u) * q).sum(axis=-1)

@@ -4,9 +4,12 @@ import dataclasses
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
 
 from icrl_flax import _checks
 from icrl_flax.algorithms.sarsa import Sarsa
+from icrl_flax.windows import Window
 
 
 class NStepSarsa(Sarsa):
@@ -26,10 +29,12 @@ class NStepSarsa(Sarsa):
 
     k: int = eqx.field(static=True, default=4)
 
-    def __check_init__(self):
+    def __check_init__(self) -> None:
         _checks.positive_integer("k", self.k)
 
-    def tokens(self, features, u, window):
+    def tokens(
+        self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
+    ) -> Float[Array, "n p"]:
         """x_i = [φ_i ; γ^h φ_{i+h} ; Σ_{j<h} γ^j r_{i+j+1}]."""
         phi = features[window.states, window.actions]
         n = window.rewards.shape[0]
@@ -42,7 +47,9 @@ class NStepSarsa(Sarsa):
         ahead = phi[jnp.minimum(i + self.k, n)]
         return jnp.concatenate([phi[:-1], discount[:, None] * ahead, rewards[:, None]], axis=1)
 
-    def teacher(self, features, u, window):
+    def teacher(
+        self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
+    ) -> Float[Array, " q"]:
         """k Bellman backups along the window: G_i ← r_{i+1} + γ G_{i+1}, from G = q."""
         phi = features[window.states, window.actions]
         values = targets = phi @ u
@@ -53,5 +60,5 @@ class NStepSarsa(Sarsa):
         return u + self.alpha * (errors @ phi[:-1]) / errors.shape[0]
 
     @classmethod
-    def draw(cls, rng, largest):
+    def draw(cls, rng: np.random.Generator, largest: int) -> Sarsa:
         return dataclasses.replace(super().draw(rng, largest), k=int(rng.integers(1, 9)))

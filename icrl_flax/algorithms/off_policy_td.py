@@ -3,8 +3,11 @@
 import dataclasses
 
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
 
-from icrl_flax.algorithms.td import Td
+from icrl_flax.algorithms.td import PredictionFeatures, Td
+from icrl_flax.windows import Window
 
 
 class OffPolicyTd(Td):
@@ -20,12 +23,16 @@ class OffPolicyTd(Td):
 
     epsilon: float = 0.5
 
-    def tokens(self, features, u, window):
+    def tokens(
+        self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
+    ) -> Float[Array, "n p"]:
         """x_i = √ρ_i [φ_i ; γφ_{i+1} ; r_{i+1}]."""
         ratios = self.importance_ratios(features, u, window)
         return jnp.sqrt(ratios)[:, None] * super().tokens(features, u, window)
 
-    def teacher(self, features, u, window):
+    def teacher(
+        self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
+    ) -> Float[Array, " q"]:
         """w + (α/n) Σ ρ_i δ_i φ_i."""
         phi = features.phi[window.states]
         values = phi @ u
@@ -34,5 +41,5 @@ class OffPolicyTd(Td):
         return u + self.alpha * ((ratios * td_errors) @ phi[:-1]) / td_errors.shape[0]
 
     @classmethod
-    def draw(cls, rng, largest):
+    def draw(cls, rng: np.random.Generator, largest: int) -> Td:
         return dataclasses.replace(super().draw(rng, largest), epsilon=float(rng.uniform(0, 0.9)))

@@ -1,10 +1,12 @@
 """REINFORCE with a linear baseline."""
 
 import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
-from icrl_flax.algorithms.actor_critic import ActorCritic, score
+from icrl_flax.algorithms.actor_critic import ActorCritic, ActorCriticFeatures, score
 from icrl_flax.prompt import Effective, identity_blocks
-from icrl_flax.windows import discounted_sums
+from icrl_flax.windows import Window, discounted_sums
 
 
 class Reinforce(ActorCritic):
@@ -25,7 +27,9 @@ class Reinforce(ActorCritic):
     def p(self) -> int:
         return self.d + self.m + 1
 
-    def tokens(self, features, u, window):
+    def tokens(
+        self, features: ActorCriticFeatures, u: Float[Array, " q"], window: Window
+    ) -> Float[Array, "n p"]:
         """x_i = [φ_V(s_i) ; G_i ; γ^i g_λ(s_i, a_i)]."""
         g = score(features.actor, u[: self.m])[window.states[:-1], window.actions[:-1]]
         return jnp.concatenate(
@@ -37,7 +41,9 @@ class Reinforce(ActorCritic):
             axis=1,
         )
 
-    def teacher(self, features, u, window):
+    def teacher(
+        self, features: ActorCriticFeatures, u: Float[Array, " q"], window: Window
+    ) -> Float[Array, " q"]:
         """Both parameters follow δ_i = G_i − v_i."""
         lam, w = u[: self.m], u[self.m :]
         phi = features.critic[window.states[:-1]]
@@ -51,7 +57,7 @@ class Reinforce(ActorCritic):
             ]
         )
 
-    def optimum(self, dtype):
+    def optimum(self, dtype: DTypeLike) -> Effective:
         """P⋆12 w̃ = [−w ; 1 ; 0] and V̄⋆21 = [[0, 0, αI], [βI, 0, 0]]."""
         m, d = self.m, self.d
         return Effective(

@@ -1,7 +1,11 @@
 """Residual gradient: true gradient descent on the squared TD error."""
 
-from icrl_flax.algorithms.td import Td
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from icrl_flax.algorithms.td import PredictionFeatures, Td
 from icrl_flax.prompt import Effective, identity_blocks
+from icrl_flax.windows import Window
 
 
 class ResidualGradient(Td):
@@ -14,14 +18,16 @@ class ResidualGradient(Td):
     random environment is not the policy's values (Sutton and Barto 2018, §11.5).
     """
 
-    def teacher(self, features, u, window):
+    def teacher(
+        self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
+    ) -> Float[Array, " q"]:
         """w − (α/n) Σ ∇ ½δ_i²."""
         phi = features.phi[window.states]
         differences = phi[:-1] - window.discounts[:, None] * phi[1:]
         td_errors = window.rewards - differences @ u
         return u + self.alpha * (td_errors @ differences) / td_errors.shape[0]
 
-    def optimum(self, dtype):
+    def optimum(self, dtype: DTypeLike) -> Effective:
         """P⋆12 of TD(0), and V̄⋆21 = α[I, −I, 0]."""
         d = self.d
         return Effective(

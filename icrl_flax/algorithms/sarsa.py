@@ -35,7 +35,7 @@ class Sarsa(Algorithm):
     epsilon: float = 0.1
     features: Literal["uniform", "one-hot"] = eqx.field(static=True, default="uniform")
 
-    def __check_init__(self):
+    def __check_init__(self) -> None:
         _checks.positive_integer("d", self.d)
         _checks.positive("alpha", self.alpha)
         _checks.probability("epsilon", self.epsilon)

@@ -3,11 +3,14 @@
 import dataclasses
 
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from icrl_flax import _checks
 from icrl_flax.algorithms.sarsa import Sarsa
 from icrl_flax.prompt import Effective, identity_blocks
-from icrl_flax.windows import discounted_sums, eligibility_traces
+from icrl_flax.windows import Window, discounted_sums, eligibility_traces
 
 
 class SarsaLambda(Sarsa):
@@ -26,20 +29,24 @@ class SarsaLambda(Sarsa):
 
     lam: float = 0.8
 
-    def __check_init__(self):
+    def __check_init__(self) -> None:
         _checks.probability("lam", self.lam)
 
     @property
     def p(self) -> int:
         return 3 * self.d + 1
 
-    def tokens(self, features, u, window):
+    def tokens(
+        self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
+    ) -> Float[Array, "n p"]:
         """x_i = [φ_i ; γφ⁺_i ; r_{i+1} ; z_i]."""
         phi = features[window.states[:-1], window.actions[:-1]]
         traces = eligibility_traces(phi, self.lam * window.discounts)
         return jnp.concatenate([super().tokens(features, u, window), traces], axis=1)
 
-    def teacher(self, features, u, window):
+    def teacher(
+        self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
+    ) -> Float[Array, " q"]:
         """The forward view: w + (α/n) Σ (G^λ_i − q_i) φ_i, with λ-returns cut at the window's end.
 
         G^λ_i − q_i = δ_i + γλ (G^λ_{i+1} − q_{i+1}) while w stands still.
@@ -50,7 +57,7 @@ class SarsaLambda(Sarsa):
         errors = discounted_sums(td_errors, self.lam * window.discounts)
         return u + self.alpha * (errors @ phi[:-1]) / errors.shape[0]
 
-    def optimum(self, dtype):
+    def optimum(self, dtype: DTypeLike) -> Effective:
         """P⋆12 w̃ = [−w ; w ; 1 ; 0] and V̄⋆21 = [0, 0, 0, αI]."""
         d = self.d
         return Effective(
@@ -59,5 +66,5 @@ class SarsaLambda(Sarsa):
         )
 
     @classmethod
-    def draw(cls, rng, largest):
+    def draw(cls, rng: np.random.Generator, largest: int) -> Sarsa:
         return dataclasses.replace(super().draw(rng, largest), lam=float(rng.uniform()))

@@ -44,7 +44,7 @@ class Td(Algorithm):
     alpha: float = 0.2
     epsilon: float = 0.0
 
-    def __check_init__(self):
+    def __check_init__(self) -> None:
         _checks.positive_integer("d", self.d)
         _checks.positive("alpha", self.alpha)
         _checks.probability("epsilon", self.epsilon)

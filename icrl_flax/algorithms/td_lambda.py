@@ -3,11 +3,14 @@
 import dataclasses
 
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from icrl_flax import _checks
-from icrl_flax.algorithms.td import Td
+from icrl_flax.algorithms.td import PredictionFeatures, Td
 from icrl_flax.prompt import Effective, identity_blocks
-from icrl_flax.windows import discounted_sums, eligibility_traces
+from icrl_flax.windows import Window, discounted_sums, eligibility_traces
 
 
 class TdLambda(Td):
@@ -26,19 +29,23 @@ class TdLambda(Td):
 
     lam: float = 0.8
 
-    def __check_init__(self):
+    def __check_init__(self) -> None:
         _checks.probability("lam", self.lam)
 
     @property
     def p(self) -> int:
         return 3 * self.d + 1
 
-    def tokens(self, features, u, window):
+    def tokens(
+        self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
+    ) -> Float[Array, "n p"]:
         """x_i = [φ_i ; γφ_{i+1} ; r_{i+1} ; z_i]."""
         traces = eligibility_traces(features.phi[window.states[:-1]], self.lam * window.discounts)
         return jnp.concatenate([super().tokens(features, u, window), traces], axis=1)
 
-    def teacher(self, features, u, window):
+    def teacher(
+        self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
+    ) -> Float[Array, " q"]:
         """The forward view: w + (α/n) Σ (G^λ_i − v_i) φ_i, with λ-returns cut at the window's end.
 
         G^λ_i − v_i = δ_i + γλ (G^λ_{i+1} − v_{i+1}) while w stands still.
@@ -49,7 +56,7 @@ class TdLambda(Td):
         errors = discounted_sums(td_errors, self.lam * window.discounts)
         return u + self.alpha * (errors @ phi[:-1]) / errors.shape[0]
 
-    def optimum(self, dtype):
+    def optimum(self, dtype: DTypeLike) -> Effective:
         """P⋆12 w̃ = [−w ; w ; 1 ; 0] and V̄⋆21 = [0, 0, 0, αI]."""
         d = self.d
         return Effective(
@@ -58,5 +65,5 @@ class TdLambda(Td):
         )
 
     @classmethod
-    def draw(cls, rng, largest):
+    def draw(cls, rng: np.random.Generator, largest: int) -> Td:
         return dataclasses.replace(super().draw(rng, largest), lam=float(rng.uniform()))

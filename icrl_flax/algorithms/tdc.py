@@ -3,10 +3,14 @@
 import dataclasses
 
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from icrl_flax import _checks
-from icrl_flax.algorithms.td import Td
+from icrl_flax.algorithms.td import PredictionFeatures, Td
 from icrl_flax.prompt import Effective, identity_blocks
+from icrl_flax.windows import Window
 
 
 class Tdc(Td):
@@ -29,7 +33,7 @@ class Tdc(Td):
     epsilon: float = 0.5
     beta: float = 0.2
 
-    def __check_init__(self):
+    def __check_init__(self) -> None:
         _checks.positive("beta", self.beta)
 
     @property
@@ -40,12 +44,16 @@ class Tdc(Td):
     def heads(self) -> int:
         return 2
 
-    def tokens(self, features, u, window):
+    def tokens(
+        self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
+    ) -> Float[Array, "n p"]:
         """x_i = √ρ_i [φ_i ; γφ_{i+1} ; r_{i+1}]."""
         ratios = self.importance_ratios(features, u, window)
         return jnp.sqrt(ratios)[:, None] * super().tokens(features, u, window)
 
-    def teacher(self, features, u, window):
+    def teacher(
+        self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
+    ) -> Float[Array, " q"]:
         """w follows TD(0) less γφ_{i+1} (φ_iᵀv), and v the regression of δ_i on φ_i."""
         w, v = u[: self.d], u[self.d :]
         phi = features.phi[window.states]
@@ -57,7 +65,7 @@ class Tdc(Td):
         change_v = (ratios * (td_errors - expected)) @ now
         return jnp.concatenate([w + self.alpha * change_w / n, v + self.beta * change_v / n])
 
-    def optimum(self, dtype):
+    def optimum(self, dtype: DTypeLike) -> Effective:
         """Head 1 for δ_i: P⋆12 w̃ = [−w ; w ; 1]; head 2 for φ_iᵀv: P⋆12 w̃ = [v ; 0 ; 0]."""
         d, a, b = self.d, self.alpha, self.beta
         tall, wide, parameters = (d, d, 1), (1, d, d), (d, d)
@@ -77,6 +85,6 @@ class Tdc(Td):
         )
 
     @classmethod
-    def draw(cls, rng, largest):
+    def draw(cls, rng: np.random.Generator, largest: int) -> Td:
         epsilon, beta = float(rng.uniform(0, 0.9)), float(rng.uniform(0.01, 2))
         return dataclasses.replace(super().draw(rng, largest), epsilon=epsilon, beta=beta)

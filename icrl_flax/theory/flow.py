@@ -1,7 +1,7 @@
 """Gradient flow on the population loss (eq. 7), by an adaptive solver."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import diffrax
 import equinox as eqx
@@ -13,6 +13,7 @@ from icrl_flax import _checks
 from icrl_flax.prompt import Effective
 
 
+@runtime_checkable
 class Loss(Protocol):
     """Whatever knows L and ∇L at θ̄(c) + Δ: `Population` or `Moments`."""
 
@@ -197,8 +198,9 @@ def _settle(
             max_steps,
             event=diffrax.Event(lambda t, y, *args, **kwargs: loss.loss(c, whole(y)) < until),
         )
-        end = whole(jax.tree.map(lambda leaf: leaf[-1], solution.ys))
-        settled = Settled(end, loss.loss(c, end), solution.ts[-1], solution.stats["num_steps"])
+        time, end = jax.tree.map(lambda leaf: leaf[-1], (solution.ts, solution.ys))
+        end = whole(end)
+        settled = Settled(end, loss.loss(c, end), time, solution.stats["num_steps"])
         return settled, diffrax.is_okay(solution.result)
 
     return jax.lax.map(one, (c, delta), batch_size=together)

@@ -41,7 +41,7 @@ class Constants:
     P_frobenius: float
     V_frobenius: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             if field.name != "rho":
                 _checks.positive(field.name, getattr(self, field.name))
@@ -98,7 +98,7 @@ class Guarantee:
     high: float
     r: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _checks.interval("interval", (self.low, self.high))
         _checks.positive("r", self.r)
         if self.r >= self.largest_radius:

@@ -139,9 +139,9 @@ def draw_population(
     if step is not None:
         _checks.indices("step", step, windows)
     _checks.x64("draw_population")
-    step = None if step is None else jnp.asarray(step)  # one program for every step
+    at = None if step is None else jnp.asarray(step)  # one program for every step
     chunks = [
-        _draw(key, jnp.arange(first, first + _CHUNK), algorithm, family, windows, n, step)
+        _draw(key, jnp.arange(first, first + _CHUNK), algorithm, family, windows, n, at)
         for first in range(0, size, _CHUNK)
     ]
     tokens, u = (jnp.concatenate(parts)[:size] for parts in zip(*chunks, strict=True))

@@ -27,6 +27,7 @@ from icrl_flax.mdp import MDPFamily
 from icrl_flax.prompt import Effective
 from icrl_flax.theory.population import Population
 from icrl_flax.theory.spectrum import (
+    Products,
     SecondMoments,
     second_moments,
     start_vector,
@@ -98,13 +99,12 @@ def _by_inverse(matrix: Float[np.ndarray, "k k"]) -> float | None:
         return None
 
     def solve(v):
-        return scipy.linalg.cho_solve(factor, v.ravel(), check_finite=False)
+        return scipy.linalg.cho_solve(factor, v, check_finite=False)
 
-    inverse = scipy.sparse.linalg.LinearOperator(matrix.shape, matvec=solve)
-    top = scipy.sparse.linalg.eigsh(
-        inverse, k=1, which="LA", return_eigenvectors=False, v0=start_vector(matrix.shape[0])
+    top, _ = scipy.sparse.linalg.eigsh(
+        Products(matrix.shape, solve), k=1, which="LA", v0=start_vector(matrix.shape[0])
     )
-    return 1 / top[0]
+    return 1 / float(top[0])
 
 
 def _correlations(moments: SecondMoments) -> tuple[float, float]:

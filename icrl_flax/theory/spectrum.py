@@ -11,8 +11,9 @@ degenerate.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 import scipy.sparse.linalg
@@ -44,7 +45,8 @@ class SecondMoments(NamedTuple):
     @property
     def shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Shapes of U and W."""
-        return self.optimum.P12.shape, self.optimum.V21.shape
+        (p, width), (q, _) = self.optimum.P12.shape, self.optimum.V21.shape
+        return (p, width), (q, p)
 
     def flatten(self, delta: Effective) -> Float[np.ndarray, " both"]:
         """[vec(U) ; vec(W)]."""
@@ -53,7 +55,8 @@ class SecondMoments(NamedTuple):
     def unflatten(self, vector: Float[np.ndarray, " both"]) -> Effective:
         """The inverse of `flatten`."""
         (p, width), (q, _) = self.shapes
-        return Effective(vector[: p * width].reshape(p, width), vector[p * width :].reshape(q, p))
+        U, W = vector[: p * width].reshape(p, width), vector[p * width :].reshape(q, p)
+        return Effective(jnp.asarray(U), jnp.asarray(W))
 
     def hessian(self, c: float) -> Float[np.ndarray, "both both"]:
         """The Hessian at θ̄(c), dense: 5329² entries for SARSA with d = 36."""
@@ -129,9 +132,7 @@ def smallest_eigenvalues(
     along /= np.linalg.norm(along)
     H += np.trace(H) * np.outer(along, along)
     factor = scipy.linalg.cho_factor(H, lower=True, check_finite=False)
-    solve = scipy.sparse.linalg.LinearOperator(
-        H.shape, matvec=lambda v: scipy.linalg.cho_solve(factor, v.ravel(), check_finite=False)
-    )
+    solve = Products(H.shape, lambda v: scipy.linalg.cho_solve(factor, v, check_finite=False))
     if count >= H.shape[0]:
         raise ValueError(f"count must be below {H.shape[0]}, got {count}")
     inverse, vectors = scipy.sparse.linalg.eigsh(
@@ -212,6 +213,31 @@ def linearised_slope(modes: Modes, times: Float[np.ndarray, " T"]) -> Float[np.n
     return -2 * (decayed @ (rates**2 * squares)) / (decayed @ (rates * squares))
 
 
+class Products(scipy.sparse.linalg.LinearOperator):
+    """A matrix that SciPy knows only by its products with vectors.
+
+    Args:
+        shape: of the matrix.
+        apply: v ↦ Av.
+        transpose: u ↦ Aᵀu, if it is needed.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int], apply: Callable, transpose: Callable | None = None
+    ) -> None:
+        super().__init__(np.dtype(float), shape)
+        self._products = apply, transpose
+
+    def _matvec(self, x: np.ndarray) -> np.ndarray:
+        return self._products[0](x.ravel())
+
+    def _rmatvec(self, x: np.ndarray) -> np.ndarray:
+        transpose = self._products[1]
+        if transpose is None:
+            raise ValueError("transpose must be given, got None")
+        return transpose(x.ravel())
+
+
 def start_vector(size: int) -> Float[np.ndarray, " size"]:
     """A fixed first vector, so that results repeat."""
     return np.random.default_rng(0).normal(size=size)
@@ -221,10 +247,10 @@ def top_singular_value(
     apply: Callable, transpose: Callable, shape: tuple[int, int], count: int = 1
 ) -> Float[np.ndarray, " count"]:
     """The largest singular values of a matrix given by its products, in descending order."""
-    operator = scipy.sparse.linalg.LinearOperator(
-        shape, matvec=lambda v: apply(v.ravel()), rmatvec=lambda u: transpose(u.ravel())
-    )
     values = scipy.sparse.linalg.svds(
-        operator, k=count, return_singular_vectors=False, v0=start_vector(min(shape))
+        Products(shape, apply, transpose),
+        k=count,
+        return_singular_vectors=False,
+        v0=start_vector(min(shape)),
     )
-    return np.sort(values)[::-1]
+    return np.sort(cast(np.ndarray, values))[::-1]  # what it returns without the vectors

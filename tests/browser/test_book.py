@@ -1,0 +1,166 @@
+"""The built book in a real browser, opened from the disk without a network.
+
+`make browser` runs these after `make book`. They skip where the book has not been built,
+or where no Chromium is installed.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlparse
+
+import browser_support
+import pytest
+from bs4 import BeautifulSoup
+from playwright.sync_api import Browser
+
+ROOT = Path(__file__).resolve().parents[2]
+SITE = ROOT / "_build" / "html"
+PHONE, DESKTOP = 390, 1280
+MEGABYTE = 1e6
+
+PAGES = sorted(
+    path.relative_to(SITE).as_posix()
+    for path in SITE.rglob("*.html")
+    if "_static" not in path.parts
+)
+CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
+
+pytestmark = pytest.mark.skipif(not PAGES, reason="the book is not built: run make book first")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with browser_support.chromium() as browser:
+        yield browser
+
+
+def soup(page: str) -> BeautifulSoup:
+    return BeautifulSoup((SITE / page).read_text("utf-8"), "html.parser")
+
+
+def assets(page: str) -> set[Path]:
+    """The files that a page loads by itself."""
+    elements = soup(page).select("script[src], link[rel=stylesheet], img[src], link[rel=icon]")
+    found = set()
+    for element in elements:
+        address = urlparse(element.get("src") or element.get("href"))
+        if not address.scheme and not address.netloc:
+            found.add(((SITE / page).parent / unquote(address.path)).resolve())
+    return found
+
+
+def test_every_source_has_its_page() -> None:
+    """A notebook that the table of contents forgets would be built by nobody."""
+    names = {path.stem for path in (ROOT / "notebooks").glob("*.md")}
+    assert {Path(page).stem for page in CHAPTERS} == names
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_opens_without_complaint(browser: Browser, page: str) -> None:
+    """On a desktop: no console error, no failed request, nothing from outside, all math set."""
+    with browser_support.visit(browser, SITE / page, width=DESKTOP) as seen:
+        seen.page.wait_for_load_state("load")
+        if seen.page.locator(".math").count():
+            seen.page.wait_for_function(
+                "window.MathJax && MathJax.startup && MathJax.startup.promise"
+            )
+            seen.page.evaluate("() => MathJax.startup.promise.then(() => null)")
+        assert seen.complaints == []
+        left = seen.page.locator(".math:not(:has(mjx-container))").all_inner_texts()
+        assert [text for text in left if text.strip()] == [], "formulas that were not set"
+        assert seen.page.locator("mjx-merror, [data-mjx-error]").count() == 0
+        nameless = seen.page.locator("img:not([alt]), img[alt='']").count()
+        assert nameless == 0, "images without alt text"
+        broken = "images => images.filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
+        assert seen.page.locator("img").evaluate_all(broken) == []
+        assert browser_support.overflow(seen.page) <= 0
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_fits_a_phone(browser: Browser, page: str) -> None:
+    """No horizontal scroll at 390 px, after the formulas have been set."""
+    with browser_support.visit(browser, SITE / page, width=PHONE, height=844) as seen:
+        if seen.page.locator(".math").count():
+            seen.page.wait_for_function(
+                "window.MathJax && MathJax.startup && MathJax.startup.promise"
+            )
+            seen.page.evaluate("() => MathJax.startup.promise.then(() => null)")
+        assert browser_support.overflow(seen.page) <= 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("page", PAGES)
+def test_page_is_accessible(browser: Browser, page: str, scheme: str) -> None:
+    """axe-core finds nothing serious or critical, in either scheme."""
+    with browser_support.visit(browser, SITE / page, scheme=scheme) as seen:
+        seen.page.wait_for_load_state("load")
+        assert browser_support.violations(seen.page) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_internal_links_lead_somewhere(page: str) -> None:
+    """Every relative link names a file of the site, and every fragment an element of it."""
+    wrong = []
+    for link in soup(page).select("a[href]"):
+        address, fragment = urldefrag(link["href"])
+        if urlparse(address).scheme or address.startswith("//"):
+            continue
+        path = ((SITE / page).parent / unquote(address)).resolve() if address else SITE / page
+        if not path.exists():
+            wrong.append(link["href"])
+        elif fragment and path.suffix == ".html":
+            target = soup(path.relative_to(SITE.resolve()).as_posix())
+            if not target.find(id=fragment) and not target.find(attrs={"name": fragment}):
+                wrong.append(link["href"])
+    assert wrong == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_is_loaded_from_outside(page: str) -> None:
+    """Only a link that the reader follows may leave the site."""
+    loaded = soup(page).select("script[src], link[href], img[src], iframe[src], source[src]")
+    outside = [
+        address
+        for element in loaded
+        if re.match(r"(https?:)?//", address := element.get("src") or element.get("href"))
+        and "canonical" not in element.get("rel", [])
+    ]
+    assert outside == []
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_chapter_is_small(page: str) -> None:
+    """A chapter with all that it loads, MathJax apart, is at most 3 MB."""
+    files = {SITE / page, *assets(page)}
+    size = sum(path.stat().st_size for path in files)
+    assert size <= 3 * MEGABYTE, f"{size / MEGABYTE:.1f} MB"
+
+
+def test_site_is_small() -> None:
+    """All files together: at most 30 MB."""
+    size = sum(path.stat().st_size for path in SITE.rglob("*") if path.is_file())
+    assert size <= 30 * MEGABYTE, f"{size / MEGABYTE:.1f} MB"
+
+
+def test_landing_page_is_the_overview(browser: Browser) -> None:
+    """index.html leads to the claims, whose table is on the page with all its numbers."""
+    with browser_support.visit(browser, SITE / "index.html") as seen:
+        seen.page.wait_for_url("**/00_at_a_glance.html")
+        verdicts = seen.page.locator("table tr td:last-child").all_inner_texts()
+        assert len(verdicts) == 6
+        assert all(verdict.strip() for verdict in verdicts)
+        numbers = seen.page.locator("table tr td:nth-child(3)").all_inner_texts()
+        assert all(re.search(r"\d", number) for number in numbers)
+
+
+def test_policy_improves_in_the_browser(browser: Browser) -> None:
+    """The interactive page, as the reader finds it: one press on Run, and the return climbs."""
+    with browser_support.visit(browser, SITE / "book" / "play.html") as seen:
+        seen.page.wait_for_selector("#play:not([hidden])")
+        before = seen.page.locator("[role=status], [aria-live]").first.inner_text()
+        seen.page.get_by_role("button", name="Run").click()
+        seen.page.wait_for_timeout(3000)
+        after = seen.page.locator("[role=status], [aria-live]").first.inner_text()
+        assert after != before
+        assert seen.complaints == []

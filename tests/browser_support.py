@@ -1,0 +1,159 @@
+"""A real browser for the tests: Debian's Chromium, driven by Playwright, offline.
+
+Playwright's own browsers are not used, for they would have to be downloaded. Where no
+Chromium is installed the tests that ask for one are skipped.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright._impl._driver import compute_driver_executable
+from playwright.sync_api import Browser, Page, Route, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+FLAGS = (
+    "--no-sandbox",  # Chromium refuses to run as root without it
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+LOCAL = ("file:", "data:", "blob:", "about:")
+
+
+def chromium_path() -> str | None:
+    """Chromium's executable: the one that CHROMIUM names, or the first on the path."""
+    named = os.environ.get("CHROMIUM")
+    return shutil.which(named) if named else next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def node_path() -> str:
+    """The Node that Playwright's package brings with it."""
+    return compute_driver_executable()[0]
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium, closed at the end; skips the test where there is none.
+
+    Open it once for a module:
+
+        @pytest.fixture(scope="module")
+        def browser():
+            with browser_support.chromium() as browser:
+                yield browser
+    """
+    path = chromium_path()
+    if path is None:
+        pytest.skip(f"no Chromium: set CHROMIUM or install one of {', '.join(NAMES)}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass
+class Visit:
+    """A page and what went wrong on it.
+
+    Attributes:
+        page: Playwright's page.
+        errors: console errors and uncaught exceptions.
+        failed: addresses of local files that could not be read.
+        outside: addresses that are not local; they were not fetched.
+    """
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+    @property
+    def complaints(self) -> list[str]:
+        """All of them."""
+        return self.errors + self.failed + self.outside
+
+
+@contextmanager
+def visit(
+    browser: Browser,
+    path: Path,
+    width: int = 1280,
+    height: int = 900,
+    scheme: Literal["light", "dark"] = "light",
+    reduced_motion: Literal["no-preference", "reduce"] = "no-preference",
+    java_script: bool = True,
+) -> Iterator[Visit]:
+    """Open a file in a fresh, offline profile, and write down what goes wrong.
+
+    Args:
+        browser: from `chromium`.
+        path: the HTML file; opened by its file:// address.
+        width: of the window, in CSS pixels.
+        height: likewise.
+        scheme: what the reader's system prefers.
+        reduced_motion: likewise.
+        java_script: off to see what noscript readers see.
+    """
+    context = browser.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme=scheme,
+        reduced_motion=reduced_motion,
+        java_script_enabled=java_script,
+        offline=True,
+    )
+    page = context.new_page()
+    seen = Visit(page)
+
+    def keep_local(route: Route) -> None:
+        if route.request.url.startswith(LOCAL):
+            route.continue_()
+        else:
+            seen.outside.append(route.request.url)
+            route.abort()
+
+    page.route("**/*", keep_local)
+    page.on("console", lambda m: seen.errors.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: seen.errors.append(str(error)))
+    page.on(
+        "requestfailed",
+        lambda r: seen.failed.append(r.url) if r.url.startswith(LOCAL) else None,
+    )
+    try:
+        page.goto(path.resolve().as_uri())
+        yield seen
+    finally:
+        context.close()
+
+
+def overflow(page: Page) -> int:
+    """CSS pixels by which the document is wider than the window."""
+    return page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+
+
+def violations(page: Page, context: str | None = None) -> list[str]:
+    """What axe-core calls serious or critical: rule, and the elements that break it.
+
+    Args:
+        page: an open page.
+        context: a CSS selector to look inside; the whole page if not given.
+    """
+    # Unless told not to, axe asks for the style sheets once more, which file:// refuses.
+    options = {"resultTypes": ["violations"], "preload": False}
+    found = Axe().run(page, context=context, options=options).response["violations"]
+    return [
+        f"{rule['id']}: {rule['help']}: {[node['target'] for node in rule['nodes']]}"
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+    ]

@@ -1,0 +1,133 @@
+"""The chapters' cross-references: the paper's numbers are all there, once, and linked."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import jupytext
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CHAPTERS = sorted((ROOT / "notebooks").glob("*.md"))
+PAGES = [*CHAPTERS, *sorted((ROOT / "book").rglob("*.md"))]
+
+# Of the numbers up to 14 the paper uses (8) for nothing that this book restates.
+PAPER_EQUATIONS = [1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14]
+PAPER_RESULTS = {
+    "Theorem 3.1": ("theorem", "theorem-3-1"),
+    "Theorem 3.2": ("theorem", "theorem-3-2"),
+    "Theorem 3.3": ("theorem", "theorem-3-3"),
+    "Lemma C.1": ("lemma", "lemma-c1"),
+    "Lemma C.2": ("lemma", "lemma-c2"),
+    "Proposition 3.1": ("proposition", "proposition-3-1"),
+    "Algorithm 1": ("algorithm", "algorithm-1"),
+    "Algorithm 2": ("algorithm", "algorithm-2"),
+    "Assumption 1": ("assumption", "assumption-1"),
+}
+
+BLOCK = re.compile(r"^:{3,}\{prf:(\w+)\} *(.*)\n((?::[\w-]+:.*\n)*)", flags=re.MULTILINE)
+LABEL = re.compile(r"^\(([\w-]+)\)=$|^:(?:label|name): *(\S+)$", flags=re.MULTILINE)
+ROLE = re.compile(r"\{[\w:]+\}`[^`]*`")
+
+
+def markdown_of(source: Path) -> str:
+    """The text of a chapter without its code cells."""
+    cells = jupytext.read(source).cells
+    return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown") + "\n"
+
+
+def prose_of(text: str) -> str:
+    """A chapter's sentences: no headings, no titles or options of blocks, no code."""
+    text = re.sub(r"^(```+).*?^\1", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"^(#|:{3,}|:[\w-]+:).*$", "", text, flags=re.MULTILINE)
+
+
+def unlinked_first_mentions(text: str) -> list[str]:
+    """Names of results and equations that a chapter mentions before it links to them."""
+    prose = prose_of(text)
+    links = [match.span() for match in ROLE.finditer(prose)]
+
+    def linked(match: re.Match[str]) -> bool:
+        return any(start < match.start() and match.end() < end for start, end in links)
+
+    found = []
+    for name in PAPER_RESULTS:
+        pattern = re.escape(name).replace(r"\ ", r"\s+") + r"(?!\d)"
+        first = re.search(pattern, prose)
+        if first is not None and not linked(first):
+            found.append(name)
+    equations: dict[str, re.Match[str]] = {}
+    for mention in re.finditer(r"\beqs?\.\s+\(?(\d+)\)?", prose, flags=re.IGNORECASE):
+        equations.setdefault(mention[1], mention)
+    return found + [f"eq. ({n})" for n, first in equations.items() if not linked(first)]
+
+
+TEXTS = {source: markdown_of(source) for source in CHAPTERS}
+
+
+@pytest.mark.parametrize("number", PAPER_EQUATIONS)
+def test_every_equation_of_the_paper_has_its_number_its_label_and_a_link(number):
+    whole = "\n".join(TEXTS.values())
+    blocks = whole.count(rf"\tag{{{number}}}")
+    assert blocks == 1, f"eq. ({number}) stands in {blocks} blocks"
+    opening = rf"^\(eq-{number}\)=\n(?:\$\$|\\begin\{{equation\*\}})\n"
+    (start,) = (match.start() for match in re.finditer(opening, whole, flags=re.MULTILINE))
+    # The label belongs to the block with the number, not to the one before.
+    assert re.search(r"\\tag\{(\d+)\}", whole[start:])[1] == str(number)
+    assert f"<eq-{number}>`" in whole, f"nothing refers to eq. ({number})"
+
+
+def test_no_other_number_is_given_to_an_equation():
+    numbers = re.findall(r"\\tag\{([^}]*)\}", "\n".join(TEXTS.values()))
+    assert sorted(map(int, numbers)) == PAPER_EQUATIONS
+
+
+@pytest.mark.parametrize(("name", "place"), PAPER_RESULTS.items(), ids=list(PAPER_RESULTS))
+def test_every_result_of_the_paper_is_a_block_with_its_number(name, place):
+    kind, label = place
+    number = name.partition(" ")[2]
+    found = [
+        options
+        for text in TEXTS.values()
+        for block, title, options in BLOCK.findall(text)
+        if block == kind and title.startswith(f"{number} of the paper")
+    ]
+    assert len(found) == 1, f"{name} stands in {len(found)} blocks"
+    assert f":label: {label}\n" in found[0]
+    assert ":nonumber:" in found[0], "the book's own number would stand beside the paper's"
+
+
+def test_every_block_but_proofs_can_be_referred_to():
+    for source, text in TEXTS.items():
+        for kind, title, options in BLOCK.findall(text):
+            assert kind == "proof" or ":label:" in options, f"{source.name}: {kind} {title}"
+
+
+def test_proofs_are_blocks():
+    for source, text in TEXTS.items():
+        assert not re.search(r"^\*+Proof", text, flags=re.MULTILINE), source.name
+
+
+def test_no_label_is_used_twice():
+    labels = Counter(
+        a or b for page in PAGES for a, b in LABEL.findall(page.read_text(encoding="utf-8"))
+    )
+    assert labels
+    assert not [label for label, times in labels.items() if times > 1]
+
+
+@pytest.mark.parametrize("source", CHAPTERS, ids=lambda source: source.stem)
+def test_the_first_mention_of_a_result_is_a_link(source):
+    missing = unlinked_first_mentions(TEXTS[source])
+    assert not missing, f"link the first mention in {source.name} of {', '.join(missing)}"
+
+
+def test_the_check_of_first_mentions_sees_what_it_should():
+    linked = "By {prf:ref}`Lemma C.1 <lemma-c1>`, then Lemma C.1, {ref}`eq. (2) <eq-2>`, eq. (2)."
+    assert unlinked_first_mentions(linked) == []
+    assert unlinked_first_mentions("# Lemma C.1\n\n:::{prf:lemma} C.1\nText.\n:::\n") == []
+    assert unlinked_first_mentions("Eq. (14) and Lemma\nC.1 and Theorem 3.14") == [
+        "Lemma C.1",
+        "eq. (14)",
+    ]
+    assert unlinked_first_mentions("Lemma C.2, {prf:ref}`Lemma C.2 <lemma-c2>`") == ["Lemma C.2"]

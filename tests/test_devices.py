@@ -1,0 +1,110 @@
+"""Eight devices do what one does: a second interpreter is told to have eight."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import icrl_flax
+from icrl_flax import RandomMDPs, Run, Sarsa, TrainingConfig, training_batch
+from icrl_flax.batched import layout
+from icrl_flax.sweep import usual_batch
+
+ROOT = str(pathlib.Path(icrl_flax.__file__).parents[1])
+SPEC = {
+    "seeds": 8,
+    "batch": 1,
+    "algorithm": {"name": "sarsa", "d": 2},
+    "family": {"n_states": 2, "n_actions": 2},
+    "training": {"mdps": 4, "windows": 5, "window_length": 3, "decay_every": 1},
+}
+CONFIG = TrainingConfig(mdps=4, windows=5, window_length=3, decay_every=1, dtype="float64")
+RUNS = [
+    Run(Sarsa(d=2), TrainingConfig(**vars(CONFIG) | {"seed": seed}), RandomMDPs(2, 2))
+    for seed in range(9)
+]
+
+SCRIPT = """
+import sys
+import jax, numpy as np
+from icrl_flax import sweep, train_batch
+from test_devices import RUNS, SPEC
+
+jax.config.update("jax_enable_x64", True)
+sweep(SPEC, sys.argv[1] + "/sweep", workers=8)
+batch = train_batch(RUNS)
+places = len(batch.P.sharding.device_set)
+np.savez(sys.argv[1] + "/batch.npz", P=batch.P, V=batch.V, losses=batch.losses, places=places)
+"""
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What one device and eight devices make of a sweep and of a batch."""
+    folders, started = {}, []
+    for devices in (1, 8):
+        folders[devices] = folder = tmp_path_factory.mktemp("devices")
+        # A sweep compiles for each device: little optimised, that takes seconds.
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        environment = os.environ | {
+            "XLA_FLAGS": f"{flags} --xla_backend_optimization_level=0",
+            "JAX_PLATFORMS": "cpu",
+            "PYTHONPATH": os.pathsep.join([ROOT, str(pathlib.Path(__file__).parent)]),
+        }
+        command = [sys.executable, "-W", "error", "-c", SCRIPT, str(folder)]
+        started.append(subprocess.Popen(command, env=environment))
+    try:
+        for process in started:
+            assert process.wait(timeout=600) == 0
+    finally:
+        for process in started:
+            process.kill()
+    return folders
+
+
+def test_sweep_is_that_of_one_device(found):
+    for name in ("table.csv", "curves.csv"):
+        one, eight = ((found[devices] / "sweep" / name).read_bytes() for devices in (1, 8))
+        assert one == eight
+    for devices in (1, 8):
+        record = json.loads((found[devices] / "sweep" / "provenance.json").read_text())
+        assert {b["place"]["device"] for b in record["batches"]} == set(range(devices))
+
+
+def test_batch_is_that_of_one_device(found):
+    """Nine runs: two on each of five devices, but for the last, which has a copy."""
+    one, eight = (np.load(found[devices] / "batch.npz") for devices in (1, 8))
+    assert (one["places"], eight["places"]) == (1, 5)
+    assert eight["losses"].shape == (9, CONFIG.updates)
+    for name in ("P", "V", "losses"):
+        np.testing.assert_allclose(eight[name], one[name], rtol=1e-12, atol=1e-13)
+    assert len(np.unique(eight["losses"][:, -1])) == 9
+
+
+@pytest.mark.parametrize("runs", range(1, 18))
+def test_layout(runs):
+    """No run without a place, no device without a run, and none fuller than need be."""
+    devices = jax.local_devices() * 8
+    mesh, each = layout(runs, devices)
+    assert each == -(-runs // 8)
+    assert each * (mesh.size - 1) < runs <= each * mesh.size
+    assert mesh.size <= 8
+
+
+def test_no_devices():
+    with pytest.raises(ValueError, match=r"^devices must hold at least one device"):
+        next(training_batch(RUNS, []))
+
+
+def test_usual_batch():
+    """On a card as many as there are to each, within bounds; on a processor a few."""
+    assert usual_batch(64, "cpu", 8) == 8
+    assert usual_batch(64, "gpu", 1) == 64
+    assert usual_batch(640, "gpu", 8) == 80
+    assert usual_batch(3, "gpu", 8) == 8
+    assert usual_batch(10_000, "gpu", 4) == 1024

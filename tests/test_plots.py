@@ -1,0 +1,124 @@
+"""Figures show the numbers that they were given. Needs the `book` extra."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from icrl_flax import ActorCritic, Effective, build_prompt, construct
+
+matplotlib = pytest.importorskip("matplotlib")
+pytest.importorskip("seaborn")
+matplotlib.use("agg")
+plots = pytest.importorskip("icrl_flax.plots")
+plt = plots.plt
+
+
+@pytest.fixture(autouse=True)
+def clean_slate():
+    """The book's look, and nothing left open."""
+    with matplotlib.rc_context():
+        plots.theme()
+        yield
+    plt.close("all")
+
+
+def drawn(axes):
+    """The matrix of a heat map, as drawn."""
+    (mesh,) = axes.collections
+    return np.asarray(mesh.get_array()).reshape(mesh.get_coordinates().shape[0] - 1, -1)
+
+
+@pytest.mark.parametrize(("limit", "shown"), [(None, 4.0), (0.5, 0.5)])
+def test_heat_map_is_pale_at_zero(limit, shown):
+    matrix = jnp.array([[0.0, 1.0, -4.0], [2.0, 0.0, 3.0]])
+    axes = plots.heat_map(matrix, plt.figure().subplots(), limit=limit)
+    np.testing.assert_array_equal(drawn(axes), matrix)
+    (mesh,) = axes.collections
+    assert mesh.get_clim() == (-shown, shown)
+    red, _, blue = zip(*mesh.to_rgba(np.array([-shown, 0.0, shown]))[:, :3], strict=True)
+    assert blue[0] > red[0]
+    assert red[2] > blue[2]
+    assert min(red[1], blue[1]) > 0.9
+
+
+def test_prompt_figure_labels_every_band():
+    H = build_prompt(jnp.arange(60.0).reshape(4, 15), jnp.arange(5.0))
+    bands = {"φ": 7, "γφ⁺": 7, "r": 1, "1": 1, "w": 5}
+    figure = plots.prompt_figure(H, bands)
+    axes = figure.axes[0]
+    np.testing.assert_array_equal(drawn(axes), H)
+    heights = {text.get_text(): text.get_position()[1] for text in axes.texts}
+    assert list(heights) == list(bands)
+    assert heights["φ"] == 3.5
+    assert heights["γφ⁺"] == 10.5
+    places = list(heights.values())
+    # D / 20 apart, where the bands themselves are less.
+    assert min(np.diff(places)) == pytest.approx(21 / 20)
+    assert [line.get_ydata()[0] for line in axes.lines[:-1]] == [0, 7, 14, 15, 16]
+    assert axes.lines[-1].get_xdata()[0] == 4
+    assert [label.get_text() for label in axes.get_xticklabels()] == [
+        "4 transitions",
+        "parameters",
+    ]
+    assert axes.get_title(loc="left") == "The prompt H, 21 × 5"
+
+
+def test_weights_figure_shows_both_beside_the_theory():
+    rule = ActorCritic(m=2, d=1, alpha=0.25, beta=0.75)
+    optimum = rule.optimum(jnp.float64)
+    trained = Effective(optimum.P12 + 0.1, optimum.V21 - 0.2)
+    figure = plots.weights_figure(trained, optimum, "Any title")
+    panels = dict(zip(("P", "P⋆", "V", "V⋆"), figure.axes[:4], strict=True))
+    P, V = construct(rule, dtype=jnp.float64)
+    p = rule.p
+    P_trained, V_trained = np.array(P), np.array(V)
+    P_trained[:p, p:] += 0.1
+    V_trained[p + 1 :, :p] -= 0.2
+    for name, matrix in {"P": P_trained, "P⋆": P, "V": V_trained, "V⋆": V}.items():
+        np.testing.assert_allclose(drawn(panels[name]), matrix, rtol=1e-12)
+        (mesh,) = panels[name].collections
+        # On the theory's scale, whatever training made.
+        assert mesh.get_clim() == ((-1, 1) if name[0] == "P" else (-0.75, 0.75))
+    assert figure.get_suptitle() == f"Any title: P and V, {rule.D} × {rule.D}"
+
+
+def test_losses_are_binned():
+    """1005 updates in 10 bins of 100; the last five are left out."""
+    losses = np.random.default_rng(0).uniform(1, 2, 1005).astype(np.float32)
+    axes = plt.figure().subplots()
+    plots.draw_losses({"only": losses}, axes, bins=10)
+    update, median = axes.lines[0].get_data()
+    np.testing.assert_array_equal(update, np.arange(50, 1000, 100))
+    bins = losses[:1000].reshape(10, 100)
+    np.testing.assert_allclose(median, np.median(bins, axis=1))
+    (band,) = axes.collections
+    outline = band.get_paths()[0].vertices
+    for k, centre in enumerate(update):
+        low, high = np.quantile(bins[k], [0.05, 0.95])
+        heights = outline[outline[:, 0] == centre, 1]
+        assert heights.min() == pytest.approx(low)
+        assert heights.max() == pytest.approx(high)
+    assert axes.get_yscale() == "log"
+    assert axes.get_legend() is None
+
+
+def test_few_losses_are_drawn_one_by_one():
+    axes = plt.figure().subplots()
+    curves = {"one": np.array([3.0, 2.0, 1.0]), "two": np.array([1.0, 1.0])}
+    plots.draw_losses(curves, axes)
+    for line, (name, values) in zip(axes.lines, curves.items(), strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), values)
+        assert line.get_label() == name
+    assert axes.lines[0].get_linestyle() != axes.lines[1].get_linestyle()
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(curves)
+
+
+def test_loss_figure_scales_the_schedule_to_the_last_median():
+    rate = 0.5 ** np.arange(8)
+    axes = plots.loss_figure({"run": 2.0 ** -np.arange(8.0)}, "Losses", rate).axes[0]
+    loss, schedule = axes.lines
+    # One update to a bin, whose middle is half an update later.
+    np.testing.assert_allclose(schedule.get_ydata(), 2.0**-7 * rate**2 / rate[-1] ** 2)
+    assert schedule.get_ydata()[-1] == loss.get_ydata()[-1]
+    assert axes.get_title(loc="left") == "Losses"
+    assert len(plots.loss_figure({"run": np.ones(3)}, "Losses").axes[0].lines) == 1

@@ -1,0 +1,126 @@
+"""Print the book, built as a single page, into a PDF with Chromium.
+
+jupyter-book build --builder singlehtml .
+python tools/pdf.py
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Error, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+# Of its own accord Chromium asks several services on the internet for news.
+QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+TIMEOUT_MS = 300_000
+
+# On paper nothing scrolls: what is too wide for a line breaks or shrinks.
+STYLE = """
+@page { size: A4; margin: 18mm 16mm 20mm; }
+html { font-size: 11px; }
+pre, pre * { white-space: pre-wrap !important; overflow-wrap: anywhere; }
+table { font-size: 85%; overflow-wrap: anywhere; }
+div.cell_output, div.output, .pst-scrollable-table-container { overflow: visible !important; }
+img { max-width: 100% !important; height: auto; break-inside: avoid; }
+h1 { break-before: page; }
+h1, h2, h3, h4 { break-after: avoid; }
+tr, figure, mjx-container[display="true"] { break-inside: avoid; }
+.headerlink, .header-article, .prev-next-footer, .bd-footer, details > summary,
+.toggle-button, .copybtn, .sidebar-toggle { display: none !important; }
+"""
+FOOTER = (
+    '<div style="width: 100%; font-size: 8px; text-align: center">'
+    '<span class="pageNumber"></span></div>'
+)
+
+# Wider than its page: Chromium would cut it off.
+TOO_WIDE = """() => {
+  const main = document.querySelector("article");
+  const limit = main.getBoundingClientRect().right + 1;
+  return [...main.querySelectorAll("table, img, pre, mjx-container[display='true'] > mjx-math")]
+    .filter(e => e.getBoundingClientRect().right > limit)
+    .map(e => `${e.tagName} ${e.innerText.slice(0, 60)}`);
+}"""
+UNRENDERED = """() => [...document.querySelectorAll(".math")]
+  .filter(e => !e.querySelector("mjx-container")).map(e => e.innerText.slice(0, 60))"""
+FAILED = """() => [...document.querySelectorAll("mjx-merror, .MathJax_Error")]
+  .map(e => e.innerText.slice(0, 60))"""
+
+
+def chromium() -> str:
+    """Return the browser to print with: the one that CHROMIUM names, or the first on the path.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    named = os.environ.get("CHROMIUM")
+    for name in [named] if named else NAMES:
+        if path := shutil.which(name):
+            return path
+    raise FileNotFoundError("no Chromium: install Debian's package, or set CHROMIUM to its path")
+
+
+def print_pdf(page_file: Path, target: Path) -> list[str]:
+    """Print a page into a PDF once its formulas stand; return what is wrong with it."""
+    arguments = [
+        *QUIET,
+        *(["--no-sandbox"] if hasattr(os, "geteuid") and not os.geteuid() else []),
+    ]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=arguments)
+        try:
+            # The width of A4 less its margins, at 96 pixels to the inch.
+            page = browser.new_page(viewport={"width": 673, "height": 1000})
+            page.set_default_timeout(TIMEOUT_MS)
+            page.emulate_media(media="print", color_scheme="light")
+            page.goto(page_file.as_uri(), timeout=TIMEOUT_MS)
+            page.add_style_tag(content=STYLE)
+            page.wait_for_function("window.MathJax && MathJax.startup && MathJax.startup.promise")
+            page.evaluate("() => MathJax.startup.promise")
+            page.evaluate("() => document.fonts.ready")
+            problems = [f"not rendered: {formula}" for formula in page.evaluate(UNRENDERED)]
+            problems += [f"error in a formula: {formula}" for formula in page.evaluate(FAILED)]
+            problems += [f"cut off: {element}" for element in page.evaluate(TOO_WIDE)]
+            with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+                printed = Path(folder) / target.name
+                page.pdf(
+                    path=printed,
+                    prefer_css_page_size=True,
+                    print_background=True,
+                    display_header_footer=True,
+                    header_template="<span></span>",
+                    footer_template=FOOTER,
+                    outline=True,
+                    tagged=True,
+                )
+                printed.replace(target)
+        finally:
+            browser.close()
+    return problems
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the book; exit non-zero if it cannot be, or if something is cut off."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    default = ROOT / "_build" / "singlehtml" / "book" / "index.html"
+    parser.add_argument("--page", type=Path, default=default, help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=ROOT / "_build" / "icrl-flax.pdf")
+    options = parser.parse_args(arguments)
+    if not options.page.exists():
+        sys.exit(f"error: no page at {options.page}: build the book with --builder singlehtml")
+    try:
+        problems = print_pdf(options.page.resolve(), options.out.resolve())
+    except (FileNotFoundError, Error) as error:
+        sys.exit(f"error: {error}")
+    print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
+    if problems:
+        sys.exit("\n".join(problems))
+
+
+if __name__ == "__main__":
+    main()
