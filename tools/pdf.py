@@ -117,7 +117,7 @@ def print_pdf(page_file: Path, target: Path) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Print the book; exit non-zero if it cannot be, or if something is cut off."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     default = ROOT / "_build" / "singlehtml" / "whole.html"
     parser.add_argument("--page", type=Path, default=default, help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=ROOT / "_build" / "icrl-flax.pdf")
