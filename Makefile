@@ -12,7 +12,7 @@ COMPILE := uv pip compile --universal --python-version 3.11 --no-emit-index-url 
 .DEFAULT_GOAL := help
 # The book and the tests both execute notebooks into the same folder.
 .NOTPARALLEL:
-.PHONY: book pdf browser test coverage mutants notebooks lint format picture play pins clean help
+.PHONY: book pdf browser test coverage mutants notebooks lint format picture bench play pins clean help
 
 # --all, since Sphinx is silent about the warnings of pages that it does not read
 # again, and shows the old outputs of notebooks whose text has not changed.
@@ -41,8 +41,8 @@ notebooks: $(INSTALLED) ## execute every stale notebook
 	$(BIN)/python tools/notebooks.py
 
 lint: $(INSTALLED) ## check style, formatting and types
-	$(BIN)/ruff check icrl_flax tests tools book
-	$(BIN)/ruff format --check icrl_flax tests tools book
+	$(BIN)/ruff check icrl_flax tests tools benchmarks book
+	$(BIN)/ruff format --check icrl_flax tests tools benchmarks book
 	$(BIN)/basedpyright
 
 $(INSTALLED): requirements.txt pyproject.toml
@@ -55,11 +55,14 @@ $(INSTALLED): requirements.txt pyproject.toml
 	@touch $@
 
 format: $(INSTALLED) ## format the library, the tests and the notebooks' cells
-	$(BIN)/ruff format icrl_flax tests tools book
+	$(BIN)/ruff format icrl_flax tests tools benchmarks book
 	$(BIN)/jupytext --quiet --pipe '$(BIN)/ruff format --line-length 78 --stdin-filename cell.py -' notebooks/*.md
 
 picture: $(INSTALLED) ## train both algorithms and draw the README's picture
 	$(BIN)/python tools/picture.py
+
+bench: $(INSTALLED) ## measure speed and memory, beside eager NumPy (ten minutes)
+	$(BIN)/python -m benchmarks --out _build/benchmarks.json
 
 play: $(INSTALLED) ## train SARSA and export blocks for the interactive page
 	$(BIN)/python tools/export_play.py
@@ -74,7 +77,7 @@ pins: ## resolve pyproject.toml anew into requirements.txt
 
 clean: ## remove what was built, but not .venv
 	rm -rf _build .notebooks-* .pytest_cache .ruff_cache
-	find icrl_flax tests tools book -name __pycache__ -prune -exec rm -rf {} +
+	find icrl_flax tests tools benchmarks book -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18

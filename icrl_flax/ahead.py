@@ -5,8 +5,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -19,7 +21,7 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator
         function: called in order, never twice at a time; it must wait for its own result.
         items: what to call it with.
     """
-    x64 = jax.config.jax_enable_x64  # the mode belongs to the thread
+    x64 = jnp.result_type(float) == jnp.float64  # the mode belongs to the thread
 
     def call(item: Item) -> Result:
         with jax.enable_x64(x64):

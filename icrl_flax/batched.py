@@ -10,7 +10,7 @@ training; no device ever waits for a number from another.
 
 import dataclasses
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import equinox as eqx
 import jax
@@ -36,6 +36,8 @@ from icrl_flax.training import (
     start,
     without_seed,
 )
+
+Device: TypeAlias = jax.Device  # pyright: ignore[reportInvalidTypeForm]  JAX names it at run time
 
 
 class Run(NamedTuple):
@@ -103,7 +105,7 @@ _ACCELERATOR = 32
 """How many times as many windows a card's memory may hold as a processor's cache should."""
 
 
-def layout(runs: int, devices: Sequence[jax.Device]) -> tuple[Mesh, int]:
+def layout(runs: int, devices: Sequence[Device]) -> tuple[Mesh, int]:
     """The fewest of the devices that leave the fullest with as few runs as all of them would.
 
     Args:
@@ -165,7 +167,7 @@ def _matrices(mesh: Mesh, state: TrainingState, batch: Run):
 
 
 def training_batch(
-    runs: Sequence[Run], devices: Sequence[jax.Device] | None = None
+    runs: Sequence[Run], devices: Sequence[Device] | None = None
 ) -> Iterator[BatchReport]:
     """Run Algorithm 1 (or 2) several times at once, reporting as `training_run` does.
 
@@ -246,7 +248,7 @@ def training_batch(
         )
 
 
-def train_batch(runs: Sequence[Run], devices: Sequence[jax.Device] | None = None) -> BatchReport:
+def train_batch(runs: Sequence[Run], devices: Sequence[Device] | None = None) -> BatchReport:
     """Run Algorithm 1 (or 2) several times to the end; arguments and errors as above.
 
     Returns:

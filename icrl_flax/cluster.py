@@ -67,9 +67,9 @@ def meet(
 
 def check(coordinator: str | None, processes: int | None, process: int | None) -> None:
     """Refuse anything but a meeting place, a number of processes, and one of them."""
-    values = (coordinator, processes, process)
-    missing = [name for name, value in zip(_OPTIONS, values, strict=True) if value is None]
-    if missing:
+    if coordinator is None or processes is None or process is None:
+        values = (coordinator, processes, process)
+        missing = [name for name, value in zip(_OPTIONS, values, strict=True) if value is None]
         raise ValueError(
             f"{missing[0]} must be given, since coordinator, processes and process go together; "
             f"got coordinator={coordinator!r}, processes={processes!r}, process={process!r}"
@@ -88,8 +88,8 @@ def check(coordinator: str | None, processes: int | None, process: int | None) -
         )
 
 
-def _is_loopback(coordinator: str) -> bool:
-    host = coordinator.rpartition(":")[0]
+def _is_loopback(coordinator: str | None) -> bool:
+    host = (coordinator or "").rpartition(":")[0]
     return host in ("localhost", "[::1]") or host.startswith("127.")
 
 

@@ -138,7 +138,10 @@ def test_key_ignores_times_and_bystanders(
     assert tool.freshness_key(source) == before
 
 
-@pytest.mark.parametrize("name", ["results/seeds/table.csv", "experiments/seeds.toml"])
+@pytest.mark.parametrize(
+    "name",
+    ["results/seeds/table.csv", "experiments/seeds.toml", "benchmarks/results/cpu.json"],
+)
 def test_key_follows_the_tables_a_notebook_names(
     tool: ModuleType, repository: Path, source: Path, name: str
 ) -> None:

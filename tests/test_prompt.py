@@ -92,3 +92,30 @@ def test_blocks_of_multiples_of_the_identity():
         identity_blocks([[2, -3], [0, 5]], (2, 1), (2, 3), jnp.float64),
         [[2, 0, -3, 0, 0], [0, 2, 0, -3, 0], [0, 0, 5, 0, 0]],
     )
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_cut_must_leave_two_rows_of_square_matrices():
+    square, wide = jnp.zeros((6, 6)), jnp.zeros((6, 7))
+    for p in (1, 4):
+        assert split(square, square, p).P12.shape == (p, 6 - p)
+    for p in (0, 5):
+        with pytest.raises(ValueError, match=rf"p must lie in \[1, 4\] for D = 6, got {p}"):
+            split(square, square, p)
+    for pair in ((square, wide), (wide, square), (wide, wide), (square, square[:5, :5])):
+        with pytest.raises(ValueError, match="P and V must be square of one size"):
+            split(*pair, 2)
+    heads = jnp.zeros((2, 6, 6))
+    assert split(heads, heads, 1).P21.shape == (2, 5, 1)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_free_entries_come_from_matrices_of_the_same_size():
+    effective = Effective(jnp.ones((4, 3)), jnp.ones((2, 4)))
+    fits, small = jnp.zeros((7, 7)), jnp.zeros((6, 6))
+    for pair in ((fits, small), (small, fits), (small, small)):
+        with pytest.raises(ValueError, match=r"free must hold two 7×7 matrices, got"):
+            embed(effective, pair)
+    several = Effective(jnp.ones((2, 4, 3)), jnp.ones((2, 2, 4)))
+    with pytest.raises(ValueError, match="two 7×7 matrices for each of 2 heads, got"):
+        embed(several, (fits, fits))

@@ -90,9 +90,11 @@ def main() -> None:
         "fresh_mdps": FRESH,
         **provenance(),
     }
+    report = None
     for report in icrl.training_run(rule, config):
         if report.mdps == HALF:
             record["half"] = describe(rule, config, report)
+    assert report is not None  # the start at least
     record["trained"] = describe(rule, config, report)
     text = (
         "// Made by tools/export_play.py (make play): blocks trained on SARSA at the paper's\n"

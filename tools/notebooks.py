@@ -43,9 +43,9 @@ def freshness_key(source: Path) -> str:
     """Hash everything that the outputs of the notebook `source` may depend on.
 
     That is its own text, every file of the library, the pinned and the declared
-    dependencies, the version of Python, and the committed results and the
-    experiments if its text names their folders; modification times play no part,
-    so a fresh checkout of the same commit has the same keys.
+    dependencies, the version of Python, and the committed results, the experiments
+    and the benchmarks if its text names their folders; modification times play no
+    part, so a fresh checkout of the same commit has the same keys.
     """
     digest = hashlib.sha256()
     for name, content in _inputs(source):
@@ -61,7 +61,8 @@ def _inputs(source: Path) -> Iterator[tuple[str, bytes]]:
 
     # A new table must not cost the execution of a chapter that reads none.
     text = source.read_text(encoding="utf-8")
-    read = [folder for folder in ("experiments", "results") if f"../{folder}" in text]
+    folders = ("benchmarks", "experiments", "results")
+    read = [folder for folder in folders if f"../{folder}" in text]
     for folder in ("icrl_flax", *read):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
