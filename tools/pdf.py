@@ -27,7 +27,7 @@ pre, pre * { white-space: pre-wrap !important; overflow-wrap: anywhere; }
 table { font-size: 85%; overflow-wrap: anywhere; }
 div.cell_output, div.output, .pst-scrollable-table-container { overflow: visible !important; }
 img { max-width: 100% !important; height: auto; break-inside: avoid; }
-h1 { break-before: page; }
+h1, h2:has(> .section-number) { break-before: page; }
 h1, h2, h3, h4 { break-after: avoid; }
 tr, figure, mjx-container[display="true"] { break-inside: avoid; }
 .headerlink, .header-article, .prev-next-footer, .bd-footer, details > summary,
