@@ -108,6 +108,15 @@ def test_proofs_are_blocks():
         assert not re.search(r"^\*+Proof", text, flags=re.MULTILINE), source.name
 
 
+@pytest.mark.parametrize("source", CHAPTERS, ids=lambda source: source.stem)
+def test_no_formula_is_cut_by_a_line_that_starts_a_list(source):
+    """A line that starts with a minus or a plus and a blank is an item, inside $…$ too."""
+    prose = re.sub(r"^\$\$.*?\$\$", "", prose_of(TEXTS[source]), flags=re.MULTILINE | re.DOTALL)
+    for paragraph in prose.split("\n\n"):
+        for formula in re.findall(r"(?<!\\)\$(.*?)(?<!\\)\$", paragraph, flags=re.DOTALL):
+            assert not re.search(r"\n *[-+*] ", formula), formula
+
+
 def test_no_label_is_used_twice():
     labels = Counter(
         a or b for page in PAGES for a, b in LABEL.findall(page.read_text(encoding="utf-8"))

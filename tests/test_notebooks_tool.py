@@ -84,7 +84,7 @@ def write(path: Path, content: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("notebooks/chapter.md", NOTEBOOK + "\nMore prose.\n"),
+        ("notebooks/chapter.md", NOTEBOOK.replace("1 + 1", "1 + 2")),
         ("icrl_flax/__init__.py", "ONE = 1.0\n"),
         ("icrl_flax/algorithms/sarsa.py", ""),
         ("icrl_flax/algorithms/new.py", ""),
@@ -127,7 +127,7 @@ def test_key_follows_python(
 def test_key_ignores_times_and_bystanders(
     tool: ModuleType, repository: Path, source: Path
 ) -> None:
-    """A fresh checkout, a comment or another chapter does not cost an execution."""
+    """A fresh checkout, a comment, prose or another chapter does not cost an execution."""
     before = tool.freshness_key(source)
     for path in repository.rglob("*"):
         os.utime(path, (0, 0))
@@ -135,6 +135,7 @@ def test_key_ignores_times_and_bystanders(
     write(repository / "pyproject.toml", PYPROJECT + "# reworded\n")
     write(repository / "icrl_flax/__pycache__/sarsa.cpython-311.pyc", "")
     write(repository / "notebooks/other.md", NOTEBOOK)
+    write(source, NOTEBOOK + "\nMore prose.\n")
     assert tool.freshness_key(source) == before
 
 

@@ -90,12 +90,13 @@ def main() -> None:
         "fresh_mdps": FRESH,
         **provenance(),
     }
-    report = None
+    blocks = {}
     for report in icrl.training_run(rule, config):
-        if report.mdps == HALF:
-            record["half"] = describe(rule, config, report)
-    assert report is not None  # the start at least
-    record["trained"] = describe(rule, config, report)
+        if report.mdps in (HALF, config.mdps):
+            blocks[report.mdps] = describe(rule, config, report)
+    if HALF not in blocks:
+        raise RuntimeError(f"no report of the training fell at {HALF} MDPs; choose another HALF")
+    record |= {"half": blocks[HALF], "trained": blocks[config.mdps]}
     text = (
         "// Made by tools/export_play.py (make play): blocks trained on SARSA at the paper's\n"
         "// settings. P12 and V21 are float32, little-endian, row after row, in base64.\n"

@@ -42,10 +42,11 @@ CELL_TIMEOUT_SECONDS = 1800
 def freshness_key(source: Path) -> str:
     """Hash everything that the outputs of the notebook `source` may depend on.
 
-    That is its own text, every file of the library, the pinned and the declared
-    dependencies, the version of Python, and the committed results, the experiments
-    and the benchmarks if its text names their folders; modification times play no
-    part, so a fresh checkout of the same commit has the same keys.
+    That is its code (prose costs no execution), every file of the library, the
+    pinned and the declared dependencies, the version of Python, and the committed
+    results, the experiments and the benchmarks if its code names their folders;
+    modification times play no part, so a fresh checkout of the same commit has the
+    same keys.
     """
     digest = hashlib.sha256()
     for name, content in _inputs(source):
@@ -57,12 +58,12 @@ def freshness_key(source: Path) -> str:
 
 def _inputs(source: Path) -> Iterator[tuple[str, bytes]]:
     yield "python", platform.python_version().encode()
-    yield source.name, source.read_bytes()
+    code = json.dumps([cell.source for cell in code_cells(as_jupytext_reads(source))])
+    yield source.name, code.encode()
 
     # A new table must not cost the execution of a chapter that reads none.
-    text = source.read_text(encoding="utf-8")
     folders = ("benchmarks", "experiments", "results")
-    read = [folder for folder in folders if f"../{folder}" in text]
+    read = [folder for folder in folders if f"../{folder}" in code]
     for folder in ("icrl_flax", *read):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:

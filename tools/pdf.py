@@ -27,7 +27,7 @@ pre, pre * { white-space: pre-wrap !important; overflow-wrap: anywhere; }
 table { font-size: 85%; overflow-wrap: anywhere; }
 div.cell_output, div.output, .pst-scrollable-table-container { overflow: visible !important; }
 img { max-width: 100% !important; height: auto; break-inside: avoid; }
-h1 { break-before: page; }
+h1, h2:has(> .section-number) { break-before: page; }
 h1, h2, h3, h4 { break-after: avoid; }
 tr, figure, mjx-container[display="true"] { break-inside: avoid; }
 .headerlink, .header-article, .prev-next-footer, .bd-footer, details > summary,
@@ -117,7 +117,7 @@ def print_pdf(page_file: Path, target: Path) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Print the book; exit non-zero if it cannot be, or if something is cut off."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     default = ROOT / "_build" / "singlehtml" / "whole.html"
     parser.add_argument("--page", type=Path, default=default, help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=ROOT / "_build" / "icrl-flax.pdf")
