@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
@@ -43,10 +42,9 @@ def freshness_key(source: Path) -> str:
     """Hash everything that the outputs of the notebook `source` may depend on.
 
     That is its code (prose costs no execution), every file of the library, the
-    pinned and the declared dependencies, the version of Python, and the committed
-    results, the experiments and the benchmarks if its code names their folders;
-    modification times play no part, so a fresh checkout of the same commit has the
-    same keys.
+    pinned packages, the version of Python, and the committed results, the
+    experiments and the benchmarks if its code names their folders; modification
+    times play no part, so a fresh checkout of the same commit has the same keys.
     """
     digest = hashlib.sha256()
     for name, content in _inputs(source):
@@ -73,11 +71,6 @@ def _inputs(source: Path) -> Iterator[tuple[str, bytes]]:
     pins = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     pins = [line for line in pins if line.strip() and not line.startswith("#")]
     yield "requirements.txt", "\n".join(pins).encode()
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    declared = [
-        project["project"].get(table) for table in ("dependencies", "optional-dependencies")
-    ]
-    yield "pyproject.toml", json.dumps(declared, sort_keys=True).encode()
 
 
 @dataclass(frozen=True)
