@@ -59,7 +59,7 @@ def heat_map(
     return axes
 
 
-def prompt_figure(H: Float[Array, "D n+1"], rows: dict[str, int]) -> Figure:
+def prompt_figure(H: Float[Array, "D columns"], rows: dict[str, int]) -> Figure:
     """A prompt as a picture: one column per transition, the parameters last.
 
     Args:

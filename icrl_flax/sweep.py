@@ -1,12 +1,12 @@
 """Many runs from one specification, that survive being killed, and one tidy table.
 
-The runs are dealt out in batches, and the batches to devices. A batch lies on one
-device, so that its numbers do not depend on how many devices there are; batches of
-one program and size start together, one on each free device, as one sharded program.
-Several processes that have met (`cluster.meet`) share the batches of one directory.
-A finished batch is one file, and the files are all that the processes know of each
-other: whoever has done its own share takes up what is not there yet, and leaves it
-again once it is.
+The runs are dealt out in batches, and the batches to devices: as many run at the same
+time as there are workers, and each worker has its device. A batch does not spread over
+devices, since XLA compiles a program for several of them otherwise than for one, and
+the last digits would depend on how many there are. Several processes that have met
+(`cluster.meet`) share the batches of one directory. A finished batch is one file,
+and the files are all that the processes know of each other: whoever has done its
+own share takes up what is not there yet, and leaves it again once it is.
 """
 
 import concurrent.futures
@@ -15,14 +15,13 @@ import csv
 import errno
 import functools
 import io
-import itertools
 import json
 import math
 import os
 import platform
 import threading
 import time
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +34,7 @@ from tqdm import tqdm
 
 from icrl_flax import _checks, checkpoint, cluster
 from icrl_flax.alignment import align
-from icrl_flax.batched import BatchReport, Device, program, summarise_batch, training_batch
+from icrl_flax.batched import BatchReport, Device, summarise_batch, training_batch
 from icrl_flax.prompt import split
 from icrl_flax.sweep_spec import BATCH, Spec, read_spec
 from icrl_flax.training import TrainingConfig
@@ -109,8 +108,8 @@ def sweep(
         out: directory for spec.json, cells/, table.csv, curves.csv and
             provenance.json: new, empty, or that of the same sweep.
         workers: batches that this process runs at the same time; if not given,
-            one for each core that it may use, or for each GPU. They are dealt to
-            the devices in turn. Results do not depend on it.
+            one for each core that it may use, or for each GPU. The devices
+            are dealt to them in turn. Results do not depend on it.
         progress: show a bar on standard error.
 
     Raises:
@@ -260,14 +259,13 @@ class _Stopped(Exception):
 
 def _run_rest(plan: Spec, files: list[Path], workers: int, progress: bool) -> None:
     """Run what is not done, on all devices of this process, and help the other processes."""
-    stop, ready, counting = threading.Event(), threading.Condition(), threading.Lock()
+    stop, taking, counting = threading.Event(), threading.Lock(), threading.Lock()
     sizes = [_updates(plan, batch) for batch in plan.batches]
     done = [file.exists() for file in files]
     rest = [number for number, is_done in enumerate(done) if not is_done]
     process, processes = jax.process_index(), jax.process_count()
-    waiting = list(cluster.turns(rest, process, processes))
+    turns = cluster.turns(rest, process, processes)
     devices = jax.local_devices()
-    free = [devices[k % len(devices)] for k in range(workers)]
     share = sum(sizes[number] for number in rest[process::processes])
     total = share if processes > 1 else sum(sizes)
     bar = tqdm(
@@ -279,35 +277,14 @@ def _run_rest(plan: Spec, files: list[Path], workers: int, progress: bool) -> No
         disable=not progress,
     )
 
-    def kind(number: int) -> tuple[Hashable, int]:
-        batch = plan.batches[number]
-        return program(plan.cells[batch[0]].run), len(batch)
-
-    def take() -> tuple[list[int], bool, list[Device]]:
-        """The next batch, and those like it, with a free device for each."""
-        with ready:
-            while waiting and not free and not stop.is_set():
-                ready.wait()
-            waiting[:] = [turn for turn in waiting if not files[turn[0]].exists()]
-            if not waiting or stop.is_set():
-                return [], False, []
-            first, own = waiting[0]
-            like = (turn for turn in waiting if turn[1] == own and kind(turn[0]) == kind(first))
-            places = sorted(set(free), key=lambda device: device.id)
-            turns = list(itertools.islice(like, len(places)))
-            for turn, device in zip(turns, places, strict=False):
-                waiting.remove(turn)
-                free.remove(device)
-            return [number for number, _ in turns], own, places[: len(turns)]
-
-    def run(numbers: list[int], own: bool, places: list[Device]) -> None:
-        cells = [cell for number in numbers for cell in plan.batches[number]]
-        runs = [plan.cells[cell].run for cell in cells]
+    def run(number: int, own: bool, device: Device) -> None:
+        batch, file = plan.batches[number], files[number]
+        runs = [plan.cells[cell].run for cell in batch]
         began = time.perf_counter()
 
         def watched() -> Iterator[BatchReport]:
-            for report in training_batch(runs, places):
-                if stop.is_set() or (processes > 1 and all(files[n].exists() for n in numbers)):
+            for report in training_batch(runs, [device]):
+                if stop.is_set() or (processes > 1 and file.exists()):
                     raise _Stopped
                 if own:
                     with counting:
@@ -317,52 +294,40 @@ def _run_rest(plan: Spec, files: list[Path], workers: int, progress: bool) -> No
         # The mode belongs to the thread, and so do the results, whatever the caller's is.
         with jax.enable_x64(runs[0].config.dtype == "float64"):
             report = summarise_batch(watched())
-        seconds = {
-            "generation": round(report.generation_seconds, 3),
-            "updates": round(report.update_seconds, 3),
-            "wall": round(time.perf_counter() - began, 3),
+        record = {
+            "cells": list(batch),
+            "rows": [_results(plan, cell, report, row) for row, cell in enumerate(batch)],
+            "curves": [_curve(report.losses[row]) for row in range(len(batch))],
+            "seconds": {
+                "generation": round(report.generation_seconds, 3),
+                "updates": round(report.update_seconds, 3),
+                "wall": round(time.perf_counter() - began, 3),
+            },
+            "place": {"process": process, "device": device.id},
+            "environment": _environment(),
         }
-        for place, (number, device) in enumerate(zip(numbers, places, strict=True)):
-            batch = plan.batches[number]
-            rows = range(place * len(batch), (place + 1) * len(batch))
-            record = {
-                "cells": list(batch),
-                "rows": [_results(plan, cells[row], report, row) for row in rows],
-                "curves": [_curve(report.losses[row]) for row in rows],
-                "seconds": seconds,
-                "place": {"process": process, "device": device.id},
-                "environment": _environment(),
-            }
-            if not files[number].exists():
-                _write_text(files[number], json.dumps(record, allow_nan=False) + "\n")
+        if not file.exists():
+            _write_text(file, json.dumps(record, allow_nan=False) + "\n")
 
-    def work() -> None:
-        while True:
-            numbers, own, places = take()
-            if not numbers:
+    def work(device: Device) -> None:
+        while not stop.is_set():
+            with taking:
+                number, own = next(turns, (None, False))
+            if number is None:
                 return
-            try:
-                run(numbers, own, places)
-            except _Stopped:
-                pass  # `take` knows why
-            except BaseException:
-                stop.set()
-                raise
-            finally:
-                with ready:
-                    free.extend(places)
-                    ready.notify_all()
+            if not files[number].exists():
+                try:
+                    run(number, own, device)
+                except _Stopped:
+                    continue  # … if there is any left, and nothing has failed
 
     with bar, concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(work) for _ in range(workers)]
+        futures = [pool.submit(work, devices[k % len(devices)]) for k in range(workers)]
         try:
             for future in concurrent.futures.as_completed(futures):
                 future.result()
         except BaseException:
             stop.set()
-            with ready:
-                ready.notify_all()
-            pool.shutdown(cancel_futures=True)
             raise
 
 
