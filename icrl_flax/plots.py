@@ -135,7 +135,8 @@ def main_result_figure(
         heat_map(P, axes, limit=1.0)
         axes.set(title=name, xlabel="column", ylabel="row")
     draw_losses(losses, right)
-    right.set_title(f"Training, {max(map(len, losses.values())):,} updates".replace(",", " "))
+    updates = f"{max(map(len, losses.values())):,}".replace(",", " ")
+    right.set_title(f"Training, {updates} updates")
     return figure
 
 
