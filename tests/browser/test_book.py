@@ -22,7 +22,7 @@ MEGABYTE = 1e6
 PAGES = sorted(
     path.relative_to(SITE).as_posix()
     for path in SITE.rglob("*.html")
-    if "_static" not in path.parts
+    if "_static" not in path.parts and path != SITE / "index.html"  # which leads elsewhere
 )
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
 
