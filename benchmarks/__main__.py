@@ -1,26 +1,13 @@
 """`python -m benchmarks`: measure, print, and write a tidy JSON file."""
 
 import argparse
-import contextlib
 import json
-import os
-import platform
 import sys
 from pathlib import Path
 
 from benchmarks.suite import PAPER, QUICK, SUITE
-from icrl_flax.checkpoint import provenance, write_atomically
-
-
-def environment() -> dict:
-    """Versions, device and processor."""
-    processor = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                processor = line.partition(":")[2].strip()
-                break
-    return {**provenance(), "processor": processor, "cores": os.cpu_count()}
+from icrl_flax.checkpoint import write_atomically
+from icrl_flax.sweep import environment
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -304,7 +304,7 @@ def _run_rest(plan: Spec, files: list[Path], workers: int, progress: bool) -> No
                 "wall": round(time.perf_counter() - began, 3),
             },
             "place": {"process": process, "device": device.id},
-            "environment": _environment(),
+            "environment": environment(),
         }
         if not file.exists():
             _write_text(file, json.dumps(record, allow_nan=False) + "\n")
@@ -421,7 +421,7 @@ def _tables(plan: Spec, results: list[dict[str, Any]]) -> tuple[str, str]:
 
 
 @functools.cache
-def _environment() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
     """What made a result: packages, device and processor."""
     processor = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
