@@ -5,6 +5,7 @@ line exits with 2 and leaves every file as it was. What belongs to one place is 
 there: specifications in test_sweep.py, damaged checkpoints in test_checkpoint.py.
 """
 
+import contextlib
 import dataclasses
 import errno
 import functools
@@ -632,15 +633,21 @@ def test_disk_that_is_full_after_training(name, after, place, monkeypatch, capsy
     assert contents(place / "new") == {}
 
 
-@pytest.fixture
-def room():
-    """Limits how long a file may grow, as a full disk does, in the middle of a write."""
+@contextlib.contextmanager
+def room(size):
+    """Limits how long any file may grow, as a full disk does, in the middle of a write.
+
+    Only inside the block: the file that holds what pytest prints may be longer already.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_file_that_does_not_fit(place, room):
+def test_file_that_does_not_fit(place):
     """Each file of a checkpoint in turn is the one for which there is no room."""
     read = load(place / "run")
     report = checkpoint.Report(jnp.asarray(read.P), jnp.asarray(read.V), read.losses, 3, 0.0, 0.0)
@@ -651,12 +658,11 @@ def test_file_that_does_not_fit(place, room):
     assert len(set(sizes)) == 3
     other = dataclasses.replace(report, losses=report.losses + 1)
     for size in sizes:
-        room(size - 1)
-        with pytest.raises(OSError, match="File too large"):
+        with room(size - 1), pytest.raises(OSError, match="File too large"):
             checkpoint.save(place / "run", other, *rest)
         assert contents(place) == before
-    room(sizes[-1] + 100)
-    checkpoint.save(place / "run", other, *rest)
+    with room(sizes[-1] + 100):
+        checkpoint.save(place / "run", other, *rest)
     np.testing.assert_array_equal(load(place / "run").losses, other.losses)
 
 
