@@ -27,9 +27,10 @@ def positive_integer(name: str, value: Any) -> None:
 
 
 def seed(name: str, value: Any) -> None:
-    """Refuse anything but an integer ≥ 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
-        raise ValueError(f"{name} must be an integer of at least 0, got {value!r}")
+    """Refuse anything but an integer from 0 to 2⁶³ − 1, which is as far as JAX's keys go."""
+    whole = not isinstance(value, bool) and isinstance(value, (int, np.integer))
+    if not whole or not 0 <= value < 2**63:
+        raise ValueError(f"{name} must be an integer of at least 0 and below 2**63, got {value!r}")
 
 
 def _scalar(name: str, value: Any) -> float | None:

@@ -14,25 +14,31 @@ Result = TypeVar("Result")
 def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """`map(function, items)`, each result made while the caller works on the one before.
 
-    JAX orders what one thread asks of a device, so two programs run at the same
-    time only if two threads start them.
+    The first is begun at once, before the caller asks for it. JAX orders what one
+    thread asks of a device, so two programs run at the same time only if two
+    threads start them.
 
     Args:
         function: called in order, never twice at a time; it must wait for its own result.
         items: what to call it with.
     """
     x64 = jnp.result_type(float) == jnp.float64  # the mode belongs to the thread
+    pool, rest = ThreadPoolExecutor(1), iter(items)
 
     def call(item: Item) -> Result:
         with jax.enable_x64(x64):
             return function(item)
 
-    with ThreadPoolExecutor(1) as pool:
-        present: Future[Result] | None = None
-        for item in items:
-            following = pool.submit(call, item)
-            if present is not None:
+    def begin() -> Future[Result] | None:
+        for item in rest:
+            return pool.submit(call, item)
+        return None
+
+    def results(present: Future[Result] | None) -> Iterator[Result]:
+        with pool:
+            while present is not None:
+                following = begin()
                 yield present.result()
-            present = following
-        if present is not None:
-            yield present.result()
+                present = following
+
+    return results(begin())

@@ -29,6 +29,7 @@ from icrl_flax.training import (
     check_precision,
     chunk_size,
     chunks,
+    generation,
     in_order,
     keys,
     learn,
@@ -207,11 +208,10 @@ def training_batch(
     )
     on_a_card = devices[0].platform != "cpu"
     size = chunk_size(config, -(-each // _ACCELERATOR) if on_a_card else each)
-    state = _start(mesh, theta_keys, batch)
 
     def generate(first: int) -> Examples:
         n, dtype = config.window_length, jnp.dtype(config.dtype)
-        mdps = first + jnp.arange(size)
+        mdps = np.arange(first, first + size, dtype=np.int32)
         examples = _generate(
             mesh, data_keys, mdps, batch.algorithm, batch.family, config.windows, n, dtype
         )
@@ -226,11 +226,13 @@ def training_batch(
             P, V = P[: len(runs)], V[: len(runs)]
         return BatchReport(P, V, *rest)
 
+    data = generation(config, size, generate)
+    state = _start(mesh, theta_keys, batch)
     diverged_at = np.full(len(runs), -1)
     nothing = np.zeros((len(runs), 0), config.dtype)
     yield report(state, nothing, diverged_at, 0, 0.0, 0.0)
     before = 0
-    for chunk in chunks(state, config, size, generate, update, axis=1):
+    for chunk in chunks(state, config, size, data, update, axis=1):
         losses = np.array(chunk.losses[: len(runs)])
         lost = ~np.isfinite(losses)
         first_lost = np.where(lost.any(axis=1), before + lost.argmax(axis=1), -1)

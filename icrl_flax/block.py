@@ -1,12 +1,12 @@
 """One linear self-attention block (eq. 1) as a Flax NNX module over full P and V."""
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from icrl_flax import _checks
+from icrl_flax._draws import normal
 from icrl_flax._precision import full_precision
 from icrl_flax.prompt import (
     Blocks,
@@ -40,7 +40,7 @@ def xavier_normal(
     key: Key[Array, ""], shape: tuple[int, ...], gain: float | Float[Array, ""], dtype: DTypeLike
 ) -> Float[Array, "*heads rows columns"]:
     """Entries N(0, gain² · 2/(rows + columns)): the paper's start for both blocks."""
-    return gain * (2 / sum(shape[-2:])) ** 0.5 * jax.random.normal(key, shape, dtype)
+    return gain * (2 / sum(shape[-2:])) ** 0.5 * normal(key, shape, dtype)
 
 
 def initial_effective(

@@ -16,15 +16,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
+import equinox as eqx
 import jax
 import numpy as np
 import tyro
+from jaxtyping import Array, Float
 from tqdm import tqdm
 
 from icrl_flax import _checks, checkpoint, cluster
 from icrl_flax.algorithm import Algorithm
 from icrl_flax.algorithms import discover
-from icrl_flax.alignment import align
+from icrl_flax.alignment import Alignment, align
 from icrl_flax.control import CSV_COLUMNS, EvaluationConfig, evaluate, rows
 from icrl_flax.interaction import check_fit
 from icrl_flax.mdp import RandomMDPs
@@ -102,14 +104,20 @@ def _run_training(
     return 0
 
 
+@eqx.filter_jit  # some forty operations that would each be compiled
+def _beside_the_theory(
+    P: Float[Array, "*heads D D"], V: Float[Array, "*heads D D"], algorithm: Algorithm
+) -> Alignment:
+    return align(split(P, V, algorithm.p).effective, algorithm.optimum(P.dtype))
+
+
 def _print_summary(
     final: Report, first_chunk: Report, algorithm: Algorithm, attention: str
 ) -> None:
     tail = final.losses[-1000:]
     lines = {f"mean loss of the last {tail.size} updates": f"{tail.mean():.2e}"}
     if attention == "linear":  # of which alone the theory speaks
-        trained = split(final.P, final.V, algorithm.p).effective
-        alignment = align(trained, algorithm.optimum(final.P.dtype))
+        alignment = _beside_the_theory(final.P, final.V, algorithm)
         lines |= {
             "scale c": np.array2string(np.asarray(alignment.c), precision=4, sign="+"),
             "cosine to the theory's weights": f"{alignment.cosine:.7f}",

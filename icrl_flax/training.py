@@ -250,10 +250,15 @@ def check_precision(config: TrainingConfig) -> None:
         _checks.x64("dtype 'float64'")
 
 
+@jax.jit  # one small program instead of three
+def _keys(seed: Int[np.ndarray, ""]) -> tuple[Key[Array, ""], Key[Array, ""]]:
+    theta_key, data_key = jax.random.split(jax.random.key(seed))
+    return theta_key, data_key
+
+
 def keys(config: TrainingConfig) -> tuple[Key[Array, ""], Key[Array, ""]]:
     """Randomness of one run: for the start of θ, and for the data."""
-    theta_key, data_key = jax.random.split(jax.random.key(config.seed))
-    return theta_key, data_key
+    return _keys(np.asarray(config.seed))
 
 
 def without_seed(config: TrainingConfig) -> TrainingConfig:
@@ -292,7 +297,7 @@ def matrices(
     return learner(algorithm, config).matrices(state.theta)
 
 
-_matrices = eqx.filter_jit(matrices)
+_start, _learn, _matrices = map(eqx.filter_jit, (start, learn, matrices))
 
 
 def in_order(examples: Examples, mdps_per_update: int) -> Examples:
@@ -340,34 +345,50 @@ class Chunk(NamedTuple):
     update_seconds: float
 
 
-def chunks(
-    state: TrainingState,
-    config: TrainingConfig,
-    size: int,
-    generate: Callable[[int], Examples],
-    update: Callable[[TrainingState, Examples], tuple[TrainingState, Array]],
-    axis: int = 0,
-) -> Iterator[Chunk]:
-    """The loop of Algorithms 1 and 2, for one run or for a batch of them.
+Data = Iterator[tuple[Examples, float]]
+"""A stretch of examples after the other, with the seconds that each took to make."""
 
-    The data does not depend on θ: the next chunk's is made while this one is learnt from.
+
+def generation(config: TrainingConfig, size: int, generate: Callable[[int], Examples]) -> Data:
+    """The data of Algorithms 1 and 2, in a thread of its own, begun at once.
+
+    It does not depend on θ: the next chunk's is made while one is learnt from, and the
+    first one's program compiled while the learner's is.
 
     Args:
-        state: the start.
-        config: how many MDPs, and how many make an update.
+        config: how many MDPs.
         size: MDPs in a chunk.
         generate: the examples of `size` MDPs, given the number of the first.
-        update: consumes examples.
-        axis: which axis of the examples is the update.
     """
 
     def generated(first: int) -> tuple[Examples, float]:
         began = time.perf_counter()
         return jax.block_until_ready(generate(first)), time.perf_counter() - began
 
-    firsts = range(0, config.mdps, size)
-    data = ahead(generated, firsts)
-    for first, (examples, generation_seconds) in zip(firsts, data, strict=True):
+    return ahead(generated, range(0, config.mdps, size))
+
+
+def chunks(
+    state: TrainingState,
+    config: TrainingConfig,
+    size: int,
+    data: Data,
+    update: Callable[[TrainingState, Examples], tuple[TrainingState, Array]],
+    axis: int = 0,
+) -> Iterator[Chunk]:
+    """The loop of Algorithms 1 and 2, for one run or for a batch of them.
+
+    Args:
+        state: the start.
+        config: how many MDPs, and how many make an update.
+        size: MDPs in a chunk.
+        data: what `generation` makes of the same configuration and size.
+        update: consumes examples.
+        axis: which axis of the examples is the update.
+    """
+    for first, (examples, generation_seconds) in zip(
+        range(0, config.mdps, size), data, strict=True
+    ):
         began = time.perf_counter()
         done = min(first + size, config.mdps)
         if done < first + size:
@@ -432,21 +453,27 @@ def training_run(
     check_precision(config)
     theta_key, data_key = keys(config)
     config = without_seed(config)
-    state = eqx.filter_jit(start)(theta_key, algorithm, config, optimizer)
     size = chunk_size(config)
 
     def generate(first: int) -> Examples:
         n, dtype = config.window_length, jnp.dtype(config.dtype)
-        mdps = first + jnp.arange(size)
+        mdps = np.arange(first, first + size, dtype=np.int32)
         examples = lives(data_key, mdps, algorithm, family, config.windows, n, dtype)
         return in_order(examples, config.mdps_per_update)
 
     def update(state: TrainingState, examples: Examples):
-        return eqx.filter_jit(learn)(state, examples, algorithm, config, optimizer)
+        return _learn(state, examples, algorithm, config, optimizer)
 
-    yield Report(*_matrices(state, algorithm, config), np.zeros(0, config.dtype), 0, 0.0, 0.0)
+    data = generation(config, size, generate)
+    state = _start(theta_key, algorithm, config, optimizer)
+    nothing = np.zeros(0, config.dtype)
+    yield Report(*_matrices(state, algorithm, config), nothing, 0, 0.0, 0.0)
+    # While the first chunk is made. The program is kept, and not compiled again.
+    shapes = eqx.filter_eval_shape(generate, 0)
+    blank = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    _learn.lower(state, blank, algorithm, config, optimizer).compile()
     before = 0
-    for chunk in chunks(state, config, size, generate, update):
+    for chunk in chunks(state, config, size, data, update):
         wrong = np.flatnonzero(~np.isfinite(chunk.losses))
         if wrong.size:
             worst = int(wrong[0])
@@ -455,7 +482,7 @@ def training_run(
             )
         before += chunk.losses.size
         P, V = _matrices(chunk.state, algorithm, config)
-        if not (jnp.isfinite(P).all() and jnp.isfinite(V).all()):  # no loss has seen them yet
+        if not (np.isfinite(P).all() and np.isfinite(V).all()):  # no loss has seen them yet
             raise FloatingPointError(f"the weights are not finite after update {before - 1}")
         yield Report(
             P,

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from icrl_flax import _checks
+from icrl_flax._draws import uniform
 from icrl_flax.mdp import TabularMDP
 
 
@@ -119,7 +120,7 @@ def rollout(
     _checks.distribution("policy", policy)
     _checks.indices("state", state, mdp.n_states)
     draws_per_step = 2 if mdp.terminal is None else 3
-    uniforms = jax.random.uniform(key, (n + 1, draws_per_step), policy.dtype)
+    uniforms = uniform(key, (n + 1, draws_per_step), policy.dtype)
 
     def step(state, uniform):
         action = draw_index(uniform[0], policy[state])

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from icrl_flax import _checks
+from icrl_flax._draws import uniform
 from icrl_flax.algorithm import Algorithm
 from icrl_flax.policy import softmax
 from icrl_flax.prompt import Effective
@@ -72,8 +73,8 @@ class ActorCritic(Algorithm):
     ) -> ActorCriticFeatures:
         actor_key, critic_key = jax.random.split(key)
         return ActorCriticFeatures(
-            jax.random.uniform(actor_key, (n_states, n_actions, self.m), dtype, -1, 1),
-            jax.random.uniform(critic_key, (n_states, self.d), dtype, -1, 1),
+            uniform(actor_key, (n_states, n_actions, self.m), dtype, -1, 1),
+            uniform(critic_key, (n_states, self.d), dtype, -1, 1),
         )
 
     def sample_parameters(self, key: Key[Array, ""], dtype: DTypeLike) -> Float[Array, " q"]:

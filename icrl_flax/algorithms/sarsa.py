@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from icrl_flax import _checks
+from icrl_flax._draws import uniform
 from icrl_flax.algorithm import Algorithm
 from icrl_flax.policy import greedy
 from icrl_flax.prompt import Effective
@@ -62,7 +63,7 @@ class Sarsa(Algorithm):
             if self.d != pairs:
                 raise ValueError(f"d must be S·A = {pairs} for one-hot features, got {self.d}")
             return jnp.eye(pairs, dtype=dtype).reshape(n_states, n_actions, pairs)
-        return jax.random.uniform(key, (n_states, n_actions, self.d), dtype, minval=-1, maxval=1)
+        return uniform(key, (n_states, n_actions, self.d), dtype, -1, 1)
 
     def sample_parameters(self, key: Key[Array, ""], dtype: DTypeLike) -> Float[Array, " d"]:
         return jax.random.uniform(key, (self.d,), dtype, minval=-1, maxval=1)

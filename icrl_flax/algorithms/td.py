@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from icrl_flax import _checks
+from icrl_flax._draws import uniform
 from icrl_flax.algorithm import Algorithm
 from icrl_flax.policy import softmax
 from icrl_flax.prompt import Effective, identity_blocks
@@ -62,7 +63,7 @@ class Td(Algorithm):
     ) -> PredictionFeatures:
         phi_key, policy_key = jax.random.split(key)
         return PredictionFeatures(
-            phi=jax.random.uniform(phi_key, (n_states, self.d), dtype, -1, 1),
+            phi=uniform(phi_key, (n_states, self.d), dtype, -1, 1),
             # Logarithms of exponentials, whose softmax has the flat Dirichlet law.
             logits=-jax.random.gumbel(policy_key, (n_states, n_actions), dtype),
         )
