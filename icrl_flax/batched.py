@@ -211,7 +211,7 @@ def training_batch(
 
     def generate(first: int) -> Examples:
         n, dtype = config.window_length, jnp.dtype(config.dtype)
-        mdps = np.arange(first, first + size, dtype=np.int32)
+        mdps = jnp.asarray(np.arange(first, first + size))
         examples = _generate(
             mesh, data_keys, mdps, batch.algorithm, batch.family, config.windows, n, dtype
         )

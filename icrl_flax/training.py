@@ -251,7 +251,7 @@ def check_precision(config: TrainingConfig) -> None:
 
 
 @jax.jit  # one small program instead of three
-def _keys(seed: Int[np.ndarray, ""]) -> tuple[Key[Array, ""], Key[Array, ""]]:
+def _keys(seed: Int[Array, ""]) -> tuple[Key[Array, ""], Key[Array, ""]]:
     theta_key, data_key = jax.random.split(jax.random.key(seed))
     return theta_key, data_key
 
@@ -297,7 +297,9 @@ def matrices(
     return learner(algorithm, config).matrices(state.theta)
 
 
-_start, _learn, _matrices = map(eqx.filter_jit, (start, learn, matrices))
+_start = eqx.filter_jit(start)
+_learn = eqx.filter_jit(learn)
+_matrices = eqx.filter_jit(matrices)
 
 
 def in_order(examples: Examples, mdps_per_update: int) -> Examples:
@@ -457,7 +459,7 @@ def training_run(
 
     def generate(first: int) -> Examples:
         n, dtype = config.window_length, jnp.dtype(config.dtype)
-        mdps = np.arange(first, first + size, dtype=np.int32)
+        mdps = jnp.asarray(np.arange(first, first + size))
         examples = lives(data_key, mdps, algorithm, family, config.windows, n, dtype)
         return in_order(examples, config.mdps_per_update)
 
@@ -468,10 +470,13 @@ def training_run(
     state = _start(theta_key, algorithm, config, optimizer)
     nothing = np.zeros(0, config.dtype)
     yield Report(*_matrices(state, algorithm, config), nothing, 0, 0.0, 0.0)
-    # While the first chunk is made. The program is kept, and not compiled again.
+    # While the first chunk is made. JAX keeps the program, and does not compile it again.
     shapes = eqx.filter_eval_shape(generate, 0)
     blank = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
-    _learn.lower(state, blank, algorithm, config, optimizer).compile()
+    lowered = _learn.lower(  # pyright: ignore[reportFunctionMemberAccess]  Equinox gives it
+        state, blank, algorithm, config, optimizer
+    )
+    lowered.compile()
     before = 0
     for chunk in chunks(state, config, size, data, update):
         wrong = np.flatnonzero(~np.isfinite(chunk.losses))
