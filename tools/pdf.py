@@ -25,6 +25,8 @@ STYLE = """
 html { font-size: 11px; }
 pre, pre * { white-space: pre-wrap !important; overflow-wrap: anywhere; }
 table { font-size: 85%; overflow-wrap: anywhere; }
+table :is(th, td) { padding: 0.2rem 0.3rem !important; }
+table mjx-container { font-size: 90% !important; }
 div.cell_output, div.output, .pst-scrollable-table-container { overflow: visible !important; }
 img { max-width: 100% !important; height: auto; break-inside: avoid; }
 h1, h2:has(> .section-number) { break-before: page; }
@@ -44,7 +46,7 @@ TOO_WIDE = """() => {
   const limit = main.getBoundingClientRect().right + 1;
   return [...main.querySelectorAll("table, img, pre, mjx-container[display='true'] > mjx-math")]
     .filter(e => e.getBoundingClientRect().right > limit)
-    .map(e => `${e.tagName} ${e.innerText.slice(0, 60)}`);
+    .map(e => `${e.tagName} ${e.innerText.replace(/\\s+/g, " ").slice(0, 60)}`);
 }"""
 UNRENDERED = """() => [...document.querySelectorAll(".math")]
   .filter(e => !e.querySelector("mjx-container")).map(e => e.innerText.slice(0, 60))"""
