@@ -25,7 +25,7 @@ STYLE = """
 html { font-size: 11px; }
 pre, pre * { white-space: pre-wrap !important; overflow-wrap: anywhere; }
 /* A box that could scroll would move to the next page as a whole. */
-pre, div.highlight { break-inside: auto !important; overflow: visible !important; }
+pre, div[class*="highlight"] { break-inside: auto !important; overflow: visible !important; }
 pre { orphans: 3; widows: 3; }
 table { font-size: 85%; }
 table :is(th, td) { padding: 0.2rem 0.3rem !important; overflow-wrap: break-word; }
