@@ -42,15 +42,16 @@ FOOTER = (
     '<span class="pageNumber"></span></div>'
 )
 
-# A table whose columns cannot become narrower shrinks as a whole.
+# A table whose columns cannot become narrower shrinks as a whole, as long as it can be read.
 SHRINK = """() => {
   const limit = document.querySelector("article").getBoundingClientRect().right;
   for (const table of document.querySelectorAll("article table")) {
     // Its letters shrink in steps, so that once may not be enough.
     for (let zoom = 1, times = 0; times < 5; times++) {
       const { left, right } = table.getBoundingClientRect();
-      if (right <= limit) break;
-      table.style.zoom = zoom *= (limit - left) / (right - left);
+      zoom *= (limit - left) / (right - left);
+      if (right <= limit || zoom < 0.6) break;
+      table.style.zoom = zoom;
     }
   }
 }"""
