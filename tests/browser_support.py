@@ -142,6 +142,19 @@ def overflow(page: Page) -> int:
     )
 
 
+def settle(page: Page) -> None:
+    """Wait for the transitions and animations under way, halfway through which colours are
+    neither the old nor the new ones. What goes on without end is left alone."""
+    page.evaluate(
+        """async () => {
+          await new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)));
+          const ending = document.getAnimations().filter(
+            animation => Number.isFinite(animation.effect.getComputedTiming().endTime));
+          await Promise.allSettled(ending.map(animation => animation.finished));
+        }"""
+    )
+
+
 def violations(page: Page, context: str | None = None) -> list[str]:
     """What axe-core calls serious or critical: rule, and the elements that break it.
 

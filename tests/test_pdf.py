@@ -43,6 +43,12 @@ def test_a_good_page_is_printed(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["book.pdf", "page.html"]
 
 
+def test_a_table_shrinks_as_far_as_it_can_be_read(tmp_path):
+    table = '<table style="width: {}px"><tr><td>numbers</td></tr></table>'
+    assert print_page(tmp_path, table.format(900))[1] == []
+    assert print_page(tmp_path, table.format(1300))[1] == ["cut off: TABLE numbers"]
+
+
 def test_what_does_not_fit_or_render_is_reported(tmp_path):
     body = (
         '<table style="width: 2000px"><tr><td>a wide table</td></tr></table>'

@@ -24,10 +24,14 @@ STYLE = """
 @page { size: A4; margin: 18mm 16mm 20mm; }
 html { font-size: 11px; }
 pre, pre * { white-space: pre-wrap !important; overflow-wrap: anywhere; }
-table { font-size: 85%; overflow-wrap: anywhere; }
+/* A box that could scroll would move to the next page as a whole. */
+pre, div[class*="highlight"] { break-inside: auto !important; overflow: visible !important; }
+pre { orphans: 3; widows: 3; }
+table { font-size: 85%; }
+table :is(th, td) { padding: 0.2rem 0.3rem !important; overflow-wrap: break-word; }
 div.cell_output, div.output, .pst-scrollable-table-container { overflow: visible !important; }
 img { max-width: 100% !important; height: auto; break-inside: avoid; }
-h1, h2:has(> .section-number) { break-before: page; }
+h2:has(> .section-number) { break-before: page; }
 h1, h2, h3, h4 { break-after: avoid; }
 tr, figure, mjx-container[display="true"] { break-inside: avoid; }
 .headerlink, .header-article, .prev-next-footer, .bd-footer, details > summary,
@@ -38,13 +42,26 @@ FOOTER = (
     '<span class="pageNumber"></span></div>'
 )
 
+# A table whose columns cannot become narrower shrinks as a whole, as long as it can be read.
+SHRINK = """() => {
+  const limit = document.querySelector("article").getBoundingClientRect().right;
+  for (const table of document.querySelectorAll("article table")) {
+    // Its letters shrink in steps, so that once may not be enough.
+    for (let zoom = 1, times = 0; times < 5; times++) {
+      const { left, right } = table.getBoundingClientRect();
+      zoom *= (limit - left) / (right - left);
+      if (right <= limit || zoom < 0.6) break;
+      table.style.zoom = zoom;
+    }
+  }
+}"""
 # Wider than its page: Chromium would cut it off.
 TOO_WIDE = """() => {
   const main = document.querySelector("article");
   const limit = main.getBoundingClientRect().right + 1;
   return [...main.querySelectorAll("table, img, pre, mjx-container[display='true'] > mjx-math")]
     .filter(e => e.getBoundingClientRect().right > limit)
-    .map(e => `${e.tagName} ${e.innerText.slice(0, 60)}`);
+    .map(e => `${e.tagName} ${e.innerText.replace(/\\s+/g, " ").slice(0, 60)}`);
 }"""
 UNRENDERED = """() => [...document.querySelectorAll(".math")]
   .filter(e => !e.querySelector("mjx-container")).map(e => e.innerText.slice(0, 60))"""
@@ -92,6 +109,7 @@ def print_pdf(page_file: Path, target: Path) -> list[str]:
                 return ["not rendered: the page has no MathJax"]
             page.evaluate("() => MathJax.startup.promise")
             page.evaluate("() => document.fonts.ready")
+            page.evaluate(SHRINK)
             problems = failed + [
                 f"not rendered: {formula}" for formula in page.evaluate(UNRENDERED)
             ]
