@@ -4,6 +4,7 @@ Every time is the shortest of several, so that a busy machine disturbs it little
 """
 
 import functools
+import json
 import os
 import subprocess
 import sys
@@ -135,6 +136,20 @@ def bounds(scale: Scale) -> Iterator[Row]:
         yield row("floor", name, "µs per update", 1e6 * floor_seconds(work, machine))
 
 
+# A small process between this one and the measured one: Linux counts the memory of the
+# process that starts another as the other's, until that has its own program.
+_WATCH = """
+import json, resource, subprocess, sys, time
+began = time.perf_counter()
+null = subprocess.DEVNULL
+status = subprocess.run(sys.argv[1:], stdout=null, stderr=null).returncode
+seconds = time.perf_counter() - began
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss]))
+sys.exit(status)
+"""
+
+
 @functools.cache  # where the lengths are the same, so is the run
 def _process(name: str, mdps: int, programs: str | None = None) -> tuple[float, float, float]:
     """Wall seconds, processor seconds and peak resident bytes of `icrl_flax train`.
@@ -152,17 +167,12 @@ def _process(name: str, mdps: int, programs: str | None = None) -> tuple[float, 
         if programs is not None:
             environment["JAX_COMPILATION_CACHE_DIR"] = programs
             environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-        began = time.perf_counter()
-        child = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        _, status, usage = os.wait4(child.pid, 0)
-        seconds = time.perf_counter() - began
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode:
-            raise RuntimeError(f"{' '.join(command[1:])} ended with status {child.returncode}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit
+        watched = [sys.executable, "-c", _WATCH, *command]
+        done = subprocess.run(watched, env=environment, stdout=subprocess.PIPE, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command[1:])} ended with status {done.returncode}")
+    seconds, work, memory = json.loads(done.stdout)
+    return seconds, work, memory * (1 if sys.platform == "darwin" else 1024)
 
 
 def processes(scale: Scale) -> Iterator[Row]:

@@ -24,6 +24,7 @@ from jaxtyping import Array, Float
 from tqdm import tqdm
 
 from icrl_flax import _checks, checkpoint, cluster
+from icrl_flax.ahead import ahead
 from icrl_flax.algorithm import Algorithm
 from icrl_flax.algorithms import discover
 from icrl_flax.alignment import Alignment, align
@@ -83,6 +84,10 @@ def _run_training(
                 bar.update(report.losses.size)
                 if report.mdps and not first_chunk:
                     first_chunk.append(report)
+                    if config.attention == "linear":  # compiles the summary's program meanwhile
+                        ahead(
+                            lambda start: _beside_the_theory(start.P, start.V, algorithm), [report]
+                        )
                 if report.mdps:
                     bar.set_postfix(loss=f"{report.losses.mean():.1e}", refresh=False)
                 if interrupt.requested:
