@@ -70,7 +70,7 @@ format: $(INSTALLED) ## format the library, the tests and the notebooks' cells
 picture: $(INSTALLED) ## train both algorithms and draw the README's picture
 	$(BIN)/python tools/picture.py
 
-bench: $(INSTALLED) ## measure speed and memory, beside eager NumPy (ten minutes)
+bench: $(INSTALLED) ## measure speed and memory, beside eager NumPy (a quarter of an hour)
 	$(BIN)/python -m benchmarks --out _build/benchmarks.json
 
 play: $(INSTALLED) ## train SARSA and export blocks for the interactive page

@@ -151,17 +151,28 @@ sys.exit(status)
 
 
 @functools.cache  # where the lengths are the same, so is the run
-def _process(name: str, mdps: int, programs: str | None = None) -> tuple[float, float, float]:
-    """Wall seconds, processor seconds and peak resident bytes of `icrl_flax train`.
+def _process(name: str, mdps: int, programs: str | None = None) -> tuple[float, ...]:
+    """The least of two runs, as of every time here, for each figure of `icrl_flax train`.
 
     Args:
         name: the rule.
         mdps: how many MDPs.
         programs: folder that keeps compiled programs; none are kept if not given.
     """
+    arguments = ["train", name, "--mdps", str(mdps)]
+    runs = (_watch(arguments, programs) for _ in range(2))
+    return tuple(map(min, zip(*runs, strict=True)))
+
+
+def _watch(arguments: list[str], programs: str | None = None) -> tuple[float, float, float]:
+    """Wall seconds, processor seconds and peak resident bytes of one command.
+
+    Args:
+        arguments: of `icrl_flax`, without `--out`.
+        programs: as for `_process`.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "icrl_flax", "train", name]
-        command += ["--out", f"{folder}/run", "--mdps", str(mdps)]
+        command = [sys.executable, "-m", "icrl_flax", *arguments, "--out", f"{folder}/out"]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         environment.pop("JAX_COMPILATION_CACHE_DIR", None)
         if programs is not None:
@@ -199,6 +210,19 @@ def memories(scale: Scale) -> Iterator[Row]:
     for name in scale.rules:
         *_, memory = _process(name, scale.memory * scale.mdps)
         yield row(f"peak memory, {scale.memory} times as long", name, "MB", memory / 1e6)
+
+
+def sweeps(scale: Scale) -> Iterator[Row]:
+    """Many whole runs by one command, in units of the time of one whole run."""
+    for name in scale.rules:
+        with tempfile.TemporaryDirectory() as folder:
+            grid = Path(folder) / "grid.toml"
+            settings = f'algorithm.name = "{name}"\ntraining.mdps = {scale.mdps}\n'
+            grid.write_text(f"seeds = {scale.seeds}\n{settings}", encoding="utf-8")
+            many, *_ = _watch(["sweep", str(grid)])
+        one, *_ = _process(name, scale.mdps)
+        yield row(f"{scale.seeds} whole runs", name, "s", many)
+        yield row(f"{scale.seeds} whole runs, in runs of one", name, "1", many / one)
 
 
 def _eager_loop(name: str, scale: Scale) -> float:
@@ -307,6 +331,7 @@ SUITE: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "updates": updates,
     "processes": processes,
     "memory": memories,
+    "sweep": sweeps,
     "closed-loop": closed_loop,
     "flow": flow,
     "batch": batches,

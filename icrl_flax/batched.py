@@ -76,8 +76,9 @@ class BatchReport:
         losses: the loss of each update since the report before (for
             `train_batch`, since the start), each before its update; NaN from
             the first one on that is not finite.
-        diverged_at: the number of that update, or −1. P and V of such a run
-            are of no use; the others do not notice.
+        diverged_at: the number of that update, or −1; of the update to come, where
+            a weight is not finite before any loss has shown it. P and V of such
+            a run are of no use; the others do not notice.
         mdps: MDPs done since the start, by each run.
         generation_seconds: wall time spent on MDPs, windows and targets since
             the report before (or the start), compilation included.
@@ -220,17 +221,15 @@ def training_batch(
     def update(state: TrainingState, examples: Examples):
         return _learn(mesh, state, examples, batch)
 
-    def report(state: TrainingState, *rest: Any) -> BatchReport:
+    def matrices(state: TrainingState) -> tuple[Array, Array]:
         P, V = _matrices(mesh, state, batch)
-        if len(filled) > len(runs):
-            P, V = P[: len(runs)], V[: len(runs)]
-        return BatchReport(P, V, *rest)
+        return (P[: len(runs)], V[: len(runs)]) if len(filled) > len(runs) else (P, V)
 
     data = generation(config, size, generate)
     state = _start(mesh, theta_keys, batch)
     diverged_at = np.full(len(runs), -1)
     nothing = np.zeros((len(runs), 0), config.dtype)
-    yield report(state, nothing, diverged_at, 0, 0.0, 0.0)
+    yield BatchReport(*matrices(state), nothing, diverged_at, 0, 0.0, 0.0)
     before = 0
     for chunk in chunks(state, config, size, data, update, axis=1):
         losses = np.array(chunk.losses[: len(runs)])
@@ -240,8 +239,12 @@ def training_batch(
         numbers = before + np.arange(losses.shape[1])
         losses[(diverged_at[:, None] >= 0) & (numbers >= diverged_at[:, None])] = np.nan
         before += losses.shape[1]
-        yield report(
-            chunk.state,
+        P, V = matrices(chunk.state)
+        sound = [np.isfinite(each).all(axis=tuple(range(1, each.ndim))) for each in (P, V)]
+        diverged_at = np.where((diverged_at < 0) & ~(sound[0] & sound[1]), before, diverged_at)
+        yield BatchReport(
+            P,
+            V,
             losses,
             diverged_at,
             chunk.mdps,

@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from icrl_flax import _checks
+from icrl_flax._draws import uniform
 from icrl_flax.mdp import RandomMDPs, TabularMDP, flat_dirichlet
 
 
@@ -65,7 +66,7 @@ class SparseMDPs(_Family):
 
     def transition(self, key: Key[Array, ""], dtype: DTypeLike) -> Float[Array, "S A S"]:
         shape = self.n_states, self.n_actions, self.n_states
-        order, weights = jax.random.uniform(key, (2, *shape), dtype)
+        order, weights = uniform(key, (2, *shape), dtype)
         # Each row's states in random order; those that come first are its successors.
         rank = jnp.argsort(jnp.argsort(order, axis=-1), axis=-1)
         chosen = flat_dirichlet(weights[..., : self.successors])
@@ -101,7 +102,7 @@ class ChainMDPs(_Family):
 
     def transition(self, key: Key[Array, ""], dtype: DTypeLike) -> Float[Array, "S A S"]:
         s = self.n_states
-        right = jax.random.uniform(key, (s, self.n_actions, 1), dtype)
+        right = uniform(key, (s, self.n_actions, 1), dtype)
         here = jnp.arange(s)
         up = jax.nn.one_hot(jnp.minimum(here + 1, s - 1), s, dtype=dtype)[:, None]
         down = jax.nn.one_hot(jnp.maximum(here - 1, 0), s, dtype=dtype)[:, None]

@@ -33,7 +33,13 @@ def bilinear_term(
 
 
 class Decomposition(NamedTuple):
-    """The three terms of Lemma C.1; their sum is the block's output."""
+    """The three terms of Lemma C.1; their sum is the block's output.
+
+    Attributes:
+        parameters: u.
+        bilinear: V̄21 Σ̂ P12 w̃, the only one that a rule needs.
+        cubic: (1/n) V̄22 w̃ · (w̃ᵀ P22 w̃).
+    """
 
     parameters: Float[Array, " q"]
     bilinear: Float[Array, " q"]

@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Key
 
 from icrl_flax import _checks
+from icrl_flax._draws import normal, uniform
 
 
 def _floating(value) -> Array:
@@ -131,11 +132,11 @@ class RandomMDPs(eqx.Module):
             rows = jax.random.dirichlet(dirichlet_key, alpha, (1 + s * a,), dtype)
             initial, transition = rows[0], rows[1:].reshape(s, a, s)
         if self.reward == "normal":
-            reward = jax.random.normal(reward_key, (a, s), dtype) / 3**0.5
+            reward = normal(reward_key, (a, s), dtype) / 3**0.5
         elif self.reward == "sparse":
-            reward = jnp.where(jax.random.uniform(reward_key, (a, s), dtype) < 0.1, reward, 0)
+            reward = jnp.where(uniform(reward_key, (a, s), dtype) < 0.1, reward, 0)
         elif self.reward == "state-action":
-            reward = jax.random.uniform(reward_key, (s, a, 1), dtype, -1, 1)
+            reward = uniform(reward_key, (s, a, 1), dtype, -1, 1)
         return TabularMDP(
             transition=transition,
             reward=jnp.broadcast_to(reward, (s, a, s)),

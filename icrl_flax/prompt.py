@@ -96,7 +96,13 @@ def identity_blocks(
 
 
 class Blocks(NamedTuple):
-    """P and V cut at row and column p; `V21_bar` and `V22_bar` are V̄21 and V̄22."""
+    """P and V cut at row and column p; `V21_bar` and `V22_bar` are V̄21 and V̄22.
+
+    Attributes:
+        P11, P12, P21, P22: the blocks of P.
+        V11, V12, V21, V22: the blocks of V. The bars leave out the first row,
+            which would write into the prompt's 1.
+    """
 
     P11: Float[Array, "*heads p p"]
     P12: Float[Array, "*heads p q+1"]

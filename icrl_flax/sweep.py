@@ -81,7 +81,8 @@ class Tables(NamedTuple):
             updates; `updates_to_…`, updates done when the mean of a stage is
             first that small, NaN if never). `c`, `cosine` and `off_pattern` are
             those of `Alignment`, NaN for softmax attention. `diverged_at` is the
-            first update whose loss was not finite, NaN if there was none.
+            first update whose loss was not finite, the number of updates if only the
+            last weights are not, NaN if there was none.
         curves: `cell`, `update` (done at the end of the bin) and `loss`, the
             geometric mean of the bin.
     """

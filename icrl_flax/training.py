@@ -139,7 +139,13 @@ class TrainingConfig(eqx.Module):
 
 
 class Learner(NamedTuple):
-    """A way to hold θ: where it starts, how it answers, and P and V made of it."""
+    """A way to hold θ: where it starts, how it answers, and P and V made of it.
+
+    Attributes:
+        start: key ↦ θ before the first update.
+        predict: (θ, tokens, u) ↦ the block's answer.
+        matrices: θ ↦ (P, V).
+    """
 
     start: Callable[[Key[Array, ""]], Any]
     predict: Callable[[Any, Float[Array, "n p"], Float[Array, " q"]], Float[Array, " q"]]
@@ -201,7 +207,12 @@ def sample_loss(predicted: Float[Array, " q"], target: Float[Array, " q"]) -> Fl
 
 
 class TrainingState(NamedTuple):
-    """Everything that one update changes."""
+    """Everything that one update changes.
+
+    Attributes:
+        theta: what is learnt, `Effective` or `Blocks`.
+        optimizer_state: Optax's.
+    """
 
     theta: Any
     optimizer_state: Any

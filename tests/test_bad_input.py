@@ -416,7 +416,11 @@ REFUSED = {
     "no MDPs": (nothing, train("--mdps=0"), "mdps must be .*, got 0"),
     "no windows": (nothing, train("--windows=0"), "windows must be .*, got 0"),
     "no states": (nothing, train("--n-states=0"), "n_states must be .*, got 0"),
-    "seed < 0": (nothing, train("--seed=-1"), "seed must be an integer of at least 0 .*, got -1"),
+    "seed < 0": (
+        nothing,
+        train("--seed=-1"),
+        r"seed must be an integer of at least 0 and below 2\*\*63, got -1",
+    ),
     "rate NaN": (nothing, train("--learning-rate=nan"), "learning_rate must be .*, got nan"),
     "gain < 0": (nothing, train("--gain=-1"), "gain must be finite and not negative, got -1.0"),
     "floor > 1": (nothing, train("--floor=3"), r"floor must lie in \[0, 1\], got 3.0"),

@@ -103,6 +103,18 @@ def test_one_that_diverges_leaves_the_others_alone():
         np.testing.assert_allclose(batch.P[row], alone.P, rtol=1e-9, atol=1e-12)
 
 
+def test_one_whose_last_step_diverges():
+    """No loss has seen the weights after it: of its two factors each fits, their product not."""
+    short = change(SGD, mdps=1, windows=1, dtype="float32")
+    lost = change(short, learning_rate=1e20, gain=1e8)
+    with pytest.raises(FloatingPointError, match="the weights are not finite after update 0"):
+        train(*lost)
+    batch = train_batch([short, lost])
+    np.testing.assert_array_equal(batch.diverged_at, [-1, 1])
+    assert np.isfinite(batch.losses).all()
+    assert np.isfinite(batch.P[0]).all()
+
+
 def test_reports_follow_the_mdps():
     """Long lives make several reports, the last one shorter."""
     config = TrainingConfig(mdps=7, windows=1000, window_length=2)

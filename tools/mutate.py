@@ -27,14 +27,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Tests that concern each module, quick ones first.
+ARGUMENTS = "bad_input::test_wrong_argument"
+
+# Tests that concern each module, quick ones first: files, or one function of a file.
 TESTS = {
     "construction": ("construction", "heads"),
-    "prompt": ("prompt", "checks", "lemma_c1", "construction", "heads"),
-    "block": ("block", "checks", "heads"),
+    "prompt": ("prompt", ARGUMENTS, "lemma_c1", "construction", "heads"),
+    "block": ("block", ARGUMENTS, "heads"),
     "lemma_c1": ("lemma_c1", "heads"),
-    "algorithms.sarsa": ("sarsa", "construction", "checks"),
-    "algorithms.actor_critic": ("actor_critic", "construction", "checks"),
+    "algorithms.sarsa": ("sarsa", "construction", ARGUMENTS),
+    "algorithms.actor_critic": ("actor_critic", "construction", ARGUMENTS),
     "alignment": ("alignment", "heads"),
 }
 
@@ -174,11 +176,13 @@ def put(source: bytes, module: types.ModuleType) -> None:
 
 
 def passes(test: str) -> bool:
-    """Whether all tests of a file pass."""
+    """Whether all tests of a file, or of one function in it, pass."""
     options = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider"]
+    file, *function = test.split("::")
+    node = "::".join([f"tests/test_{file}.py", *function])
     silent = io.StringIO()
     with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
-        return pytest.main([*options, f"tests/test_{test}.py"]) == 0
+        return pytest.main([*options, node]) == 0
 
 
 def survives(mutant: bytes, module: types.ModuleType, tests: Iterable[str]) -> bool:
@@ -200,7 +204,7 @@ def main() -> None:
     for name in options.modules:
         tests = TESTS[name]
         if not passes(tests[0]):
-            sys.exit(f"error: tests/test_{tests[0]}.py fails without any mutant")
+            sys.exit(f"error: {tests[0]} fails without any mutant")
         module = importlib.import_module(f"icrl_flax.{name}")
         path = Path(str(module.__file__))
         source = path.read_bytes()

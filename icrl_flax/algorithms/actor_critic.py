@@ -18,7 +18,12 @@ from icrl_flax.windows import Window
 
 
 class ActorCriticFeatures(NamedTuple):
-    """Feature tables: φ_π indexed `[s, a]` and φ_V indexed `[s]`."""
+    """The features of the two parts.
+
+    Attributes:
+        actor: φ_π, indexed `[s, a]`.
+        critic: φ_V, indexed `[s]`.
+    """
 
     actor: Float[Array, "S A m"]
     critic: Float[Array, "S d"]

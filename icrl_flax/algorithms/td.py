@@ -18,7 +18,12 @@ from icrl_flax.windows import Window
 
 
 class PredictionFeatures(NamedTuple):
-    """Value features φ, indexed `[s]`, and the logits of the policy to predict, `[s, a]`."""
+    """Features, and the policy whose values are learnt.
+
+    Attributes:
+        phi: φ, indexed `[s]`.
+        logits: those of the policy to predict, indexed `[s, a]`.
+    """
 
     phi: Float[Array, "S d"]
     logits: Float[Array, "S A"]

@@ -18,7 +18,12 @@ from icrl_flax.theory.population import Population
 
 
 class CubicTheta(NamedTuple):
-    """The four blocks that the output depends on."""
+    """The four blocks that the output depends on.
+
+    Attributes:
+        P12, V21: the bilinear term's; V21 stands for V̄21.
+        P22, V22: the cubic term's; V22 stands for V̄22.
+    """
 
     P12: Float[Array, "p q+1"]
     V21: Float[Array, "q p"]
