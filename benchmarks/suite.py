@@ -1,6 +1,7 @@
 """The measurements: each yields rows of a tidy table, its eager counterpart beside it.
 
-Every time is the shortest of several, so that a busy machine disturbs it little.
+Every time is the shortest of several, so that a busy machine disturbs it little; only
+`sweeps` takes so long that it runs once.
 """
 
 import functools
