@@ -1,6 +1,7 @@
 """Float64 everywhere, and every shape annotation of the library enforced."""
 
 import importlib
+import signal
 
 import hypothesis
 import jax
@@ -8,6 +9,11 @@ import jaxtyping
 import pytest
 
 jax.config.update("jax_enable_x64", True)
+
+# A script's shell starts what runs in the background with Ctrl-C ignored, and a process hands
+# that on to those that it starts. Some tests send it to them.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def enforce_annotations():
