@@ -262,7 +262,7 @@ def check_precision(config: TrainingConfig) -> None:
 
 
 @jax.jit  # one small program instead of three
-def _keys(seed: Int[Array, ""]) -> tuple[Key[Array, ""], Key[Array, ""]]:
+def _keys(seed: Int[Array | np.ndarray, ""]) -> tuple[Key[Array, ""], Key[Array, ""]]:
     theta_key, data_key = jax.random.split(jax.random.key(seed))
     return theta_key, data_key
 
