@@ -133,6 +133,13 @@ def test_what_is_off_the_manifold_is_not_mixed_away():
     alignment = align(Effective(optimum.P12 + noise.P12, optimum.V21 + noise.V21), optimum)
     assert 0.5 < alignment.cosine < 0.99
     assert alignment.off_pattern > 0.05
+    # Where P12 is four times what V̄21 agrees with, each gives up a factor of two.
+    G = jnp.array([[1.0, 2.0], [-1.0, 0.5]])
+    mixed = mix(optimum, G)
+    uneven = align(Effective(4 * mixed.P12, mixed.V21), optimum)
+    np.testing.assert_allclose(uneven.c, 2 * G, rtol=1e-10)
+    for left, right in zip(uneven.aligned, optimum, strict=True):
+        np.testing.assert_allclose(left, 2 * right, atol=1e-10)
     # One head is dead: no G brings it back.
     dead = Effective(optimum.P12.at[1].set(1e-9), optimum.V21)
     assert not align(dead, optimum).cosine > 0.99
