@@ -4,6 +4,7 @@ Options, defaults and help come from the dataclasses that configure a run, and
 the names of the algorithms from the files in `icrl_flax/algorithms/`.
 """
 
+import contextlib
 import csv
 import dataclasses
 import hashlib
@@ -21,9 +22,9 @@ import jax
 import numpy as np
 import tyro
 from jaxtyping import Array, Float
-from tqdm import tqdm
 
 from icrl_flax import _checks, checkpoint, cluster
+from icrl_flax._progress import Progress
 from icrl_flax.ahead import ahead
 from icrl_flax.algorithm import Algorithm
 from icrl_flax.algorithms import discover
@@ -47,6 +48,12 @@ def _say(line: str) -> None:
         # Python would try the rest again when it exits, and report that in its own way.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise ValueError(f"standard output: {error.strerror}") from error
+
+
+def _complain(line: str) -> None:
+    """Print a line on standard error, if anybody can read it there."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr)
 
 
 class _Interrupt:
@@ -75,7 +82,7 @@ def _run_training(
     out = checkpoint.new_directory(out)
     first_chunk: list[Report] = []
     failure: list[FloatingPointError] = []
-    bar = tqdm(total=config.updates, unit=" updates", unit_scale=True, mininterval=0.5)
+    bar = Progress(config.updates)
 
     def watched(interrupt: _Interrupt) -> Iterator[Report]:
         try:
@@ -102,7 +109,7 @@ def _run_training(
     if failure:
         raise ValueError(f"training stopped: {failure[0]}; {out} holds the block before it")
     if final.mdps < config.mdps:
-        print(f"interrupted: {out} holds the block after {final.mdps} MDPs", file=sys.stderr)
+        _complain(f"interrupted: {out} holds the block after {final.mdps} MDPs")
         return INTERRUPTED
     _print_summary(final, first_chunk[0], algorithm, config.attention)
     _say(f"wrote {out} after {time.perf_counter() - began:.1f} s")
@@ -210,10 +217,8 @@ def _run_sweep(spec: Path, out: Path, workers: int | None) -> int:
         table = sweep(spec, out, workers, progress=True).table
     except KeyboardInterrupt:
         done, cells = finished_cells(out, spec)
-        print(
-            f"interrupted: {out} holds {done} of {cells} cells; "
-            "the same command finishes the rest",
-            file=sys.stderr,
+        _complain(
+            f"interrupted: {out} holds {done} of {cells} cells; the same command finishes the rest"
         )
         return INTERRUPTED
     if jax.process_index():
@@ -337,5 +342,5 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        _complain(f"error: {error}")
         return USAGE_ERROR

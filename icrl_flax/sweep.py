@@ -30,9 +30,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from tqdm import tqdm
 
 from icrl_flax import _checks, checkpoint, cluster
+from icrl_flax._progress import Progress
 from icrl_flax.alignment import align
 from icrl_flax.batched import BatchReport, Device, summarise_batch, training_batch
 from icrl_flax.prompt import split
@@ -269,14 +269,7 @@ def _run_rest(plan: Spec, files: list[Path], workers: int, progress: bool) -> No
     devices = jax.local_devices()
     share = sum(sizes[number] for number in rest[process::processes])
     total = share if processes > 1 else sum(sizes)
-    bar = tqdm(
-        total=total,
-        initial=total - share,
-        unit=" updates",
-        unit_scale=True,
-        mininterval=0.5,
-        disable=not progress,
-    )
+    bar = Progress(total, done=total - share, disable=not progress)
 
     def run(number: int, own: bool, device: Device) -> None:
         batch, file = plan.batches[number], files[number]

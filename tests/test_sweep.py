@@ -386,6 +386,7 @@ def stopped(spec, out, number):
     """Start the command, send it a signal once a new batch is done; its exit code."""
     root = str(pathlib.Path(icrl_flax.__file__).parents[1])
     command = [sys.executable, "-m", "icrl_flax", "sweep", str(spec), "--out", str(out)]
+    command += ["--workers", "1"]  # so that most is still to do, even if this process must wait
     before = len(list(out.glob("cells/batch-*")))
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": root}
