@@ -114,6 +114,16 @@ def test_page_fits_a_phone(browser: Browser, page: str) -> None:
         assert browser_support.overflow(seen.page) <= 0
 
 
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_figures_can_be_seen_alone(page: str) -> None:
+    """Six panels on a telephone are there to be tapped."""
+    for image in soup(page).select("figure img"):
+        link = image.parent
+        assert link is not None
+        assert link.name == "a"
+        assert link["href"] == image["src"]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_internal_links_lead_somewhere(page: str) -> None:
     """Every relative link names a file of the site, and every fragment an element of it."""
