@@ -20,4 +20,4 @@ def link(text: str) -> str:
 
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Do it when the pages have been written; not in the one that is printed."""
-    return rewrite(app, link, builders=("html",))
+    return rewrite(app, link, builders=("html", "dirhtml"))

@@ -10,7 +10,7 @@ from sphinx.util.typing import ExtensionMetadata
 def rewrite(
     app: Sphinx,
     change: Callable[[str], str],
-    builders: tuple[str, ...] = ("html", "singlehtml"),
+    builders: tuple[str, ...] = ("html", "dirhtml", "singlehtml"),
 ) -> ExtensionMetadata:
     """Apply `change` to the text of each HTML page of a build that succeeds.
 
