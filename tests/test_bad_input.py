@@ -16,7 +16,6 @@ import re
 import resource
 import shutil
 import subprocess
-import sys
 import tempfile
 
 import jax
@@ -25,6 +24,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from flax import nnx
+from own_process import COMMAND, environment
 
 from icrl_flax import (
     ActorCritic,
@@ -673,13 +673,12 @@ def test_file_that_does_not_fit(place):
 
 def test_standard_output_that_is_full(place):
     """Python itself would try again at its end, and exit with 120."""
-    root = str(pathlib.Path(checkpoint.__file__).parents[1])
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "icrl_flax", *train()],
+            [*COMMAND, *train()],
             stdout=full,
             stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": root},
+            env=environment(),
             text=True,
             check=False,
         )

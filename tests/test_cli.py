@@ -4,17 +4,15 @@ import csv
 import functools
 import json
 import os
-import pathlib
 import re
 import shutil
 import signal
 import subprocess
-import sys
 
 import numpy as np
 import pytest
+from own_process import COMMAND, environment
 
-import icrl_flax
 from icrl_flax import (
     ActorCritic,
     Effective,
@@ -126,12 +124,9 @@ def test_ctrl_c_during_verification(monkeypatch, capsys):
 
 def test_ctrl_c_keeps_the_block(tmp_path):
     out = tmp_path / "run"
-    root = str(pathlib.Path(icrl_flax.__file__).parents[1])
     process = subprocess.Popen(
         [
-            sys.executable,
-            "-m",
-            "icrl_flax",
+            *COMMAND,
             "train",
             "sarsa",
             "--out",
@@ -142,7 +137,7 @@ def test_ctrl_c_keeps_the_block(tmp_path):
         ],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": root},
+        env=environment(),
     )
     try:
         progress = b""

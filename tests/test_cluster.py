@@ -1,8 +1,6 @@
 """Two processes on this machine make the table of one, and one that is lost costs nothing."""
 
 import contextlib
-import os
-import pathlib
 import re
 import signal
 import socket
@@ -11,12 +9,11 @@ import sys
 import time
 
 import pytest
+from own_process import environment
 
-import icrl_flax
 from icrl_flax import cli, read_sweep, sweep
 from icrl_flax.cluster import turns
 
-ROOT = str(pathlib.Path(icrl_flax.__file__).parents[1])
 SPEC = """
 seeds = 6
 batch = 1
@@ -63,13 +60,13 @@ def start():
     """Start a sweep's process; none outlives the test."""
     started = []
 
-    def start(spec, out, *options, **environment):
+    def start(spec, out, *options, **variables):
         command = [sys.executable, "-W", "error", "-m", "icrl_flax", "sweep"]
         process = subprocess.Popen(
             [*command, str(spec), "--out", str(out), "--workers", "1", *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": ROOT, "JAX_PLATFORMS": "cpu"} | environment,
+            env=environment(JAX_PLATFORMS="cpu") | variables,
             text=True,
         )
         started.append(process)

@@ -1,14 +1,11 @@
 """Killed at any moment, a save leaves each file old or new, and whole."""
 
 import json
-import os
-import pathlib
 import subprocess
 import sys
 
-import icrl_flax
+from own_process import environment
 
-ROOT = str(pathlib.Path(icrl_flax.__file__).parents[1])
 TRIALS = 30
 
 # One process that never starts JAX, so that it can fork: a child saves one checkpoint
@@ -73,7 +70,7 @@ print(json.dumps(found))
 def killed(folder, manner):
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(folder), manner, str(TRIALS)],
-        env=os.environ | {"PYTHONPATH": ROOT},
+        env=environment(),
         stdout=subprocess.PIPE,
         check=True,
         timeout=300,

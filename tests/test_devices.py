@@ -9,13 +9,12 @@ import sys
 import jax
 import numpy as np
 import pytest
+from own_process import ROOT
 
-import icrl_flax
 from icrl_flax import RandomMDPs, Run, Sarsa, TrainingConfig, training_batch
 from icrl_flax.batched import layout
 from icrl_flax.sweep import usual_batch
 
-ROOT = str(pathlib.Path(icrl_flax.__file__).parents[1])
 SPEC = {
     "seeds": 8,
     "batch": 1,

@@ -5,18 +5,16 @@ That a sweep's tables do not depend on which process made which row is in test_s
 
 import json
 import os
-import pathlib
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from own_process import environment
 
-import icrl_flax
 from icrl_flax import load
 
-ROOT = str(pathlib.Path(icrl_flax.__file__).parents[1])
 COMMANDS = [
     ["train", "sarsa", "--out=run", "--d=4", "--n-states=5", "--n-actions=3", "--mdps=20"],
     ["evaluate", "run", "--held-out=3", "--steps=4", "--every=2", "--trajectories=4"],
@@ -38,7 +36,7 @@ def process(folder, cores, commands):
     subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps([cores, commands])],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": ROOT},
+        env=environment(),
         check=True,
         capture_output=True,
         timeout=1200,

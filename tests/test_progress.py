@@ -1,13 +1,11 @@
 """Progress goes to standard error, which may be full, or have no reader any more."""
 
 import os
-import pathlib
 import subprocess
-import sys
 
 import pytest
+from own_process import COMMAND, environment
 
-import icrl_flax
 from icrl_flax import load
 from icrl_flax._progress import Progress
 from icrl_flax.sweep import finished_cells
@@ -38,14 +36,13 @@ def unread():
 
 
 def run(*arguments, errors):
-    root = str(pathlib.Path(icrl_flax.__file__).parents[1])
     end = errors()
     try:
         return subprocess.run(
-            [sys.executable, "-m", "icrl_flax", *map(str, arguments)],
+            [*COMMAND, *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=end,
-            env=os.environ | {"PYTHONPATH": root},
+            env=environment(),
             text=True,
             timeout=120,
             check=False,

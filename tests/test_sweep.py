@@ -15,8 +15,8 @@ import time
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from own_process import COMMAND, environment
 
-import icrl_flax
 from icrl_flax import (
     RandomMDPs,
     Run,
@@ -384,13 +384,10 @@ window_length = 4
 
 def stopped(spec, out, number):
     """Start the command, send it a signal once a new batch is done; its exit code."""
-    root = str(pathlib.Path(icrl_flax.__file__).parents[1])
-    command = [sys.executable, "-m", "icrl_flax", "sweep", str(spec), "--out", str(out)]
+    command = [*COMMAND, "sweep", str(spec), "--out", str(out)]
     command += ["--workers", "1"]  # so that most is still to do, even if this process must wait
     before = len(list(out.glob("cells/batch-*")))
-    process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": root}
-    )
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment())
     try:
         while len(list(out.glob("cells/batch-*"))) == before:
             assert process.poll() is None, process.stderr.read().decode()
