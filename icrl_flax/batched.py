@@ -240,8 +240,8 @@ def training_batch(
         losses[(diverged_at[:, None] >= 0) & (numbers >= diverged_at[:, None])] = np.nan
         before += losses.shape[1]
         P, V = matrices(chunk.state)
-        sound = [np.isfinite(each).all(axis=tuple(range(1, each.ndim))) for each in (P, V)]
-        diverged_at = np.where((diverged_at < 0) & ~(sound[0] & sound[1]), before, diverged_at)
+        sound = (np.isfinite(P) & np.isfinite(V)).all(axis=tuple(range(1, P.ndim)))
+        diverged_at = np.where((diverged_at < 0) & ~sound, before, diverged_at)
         yield BatchReport(
             P,
             V,
