@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.suite import PAPER, QUICK, SUITE
-from icrl_flax.checkpoint import write_atomically
-from icrl_flax.sweep import environment
+from icrl_flax.experiments.run import environment
+from icrl_flax.training.checkpoint import write_atomically
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
             rows.append(row)
             ratio = "" if row["ratio"] is None else f"{row['ratio']:8.0f} times eager"
             print(
-                f"{row['name']:<37} {row['algorithm']:<13} {row['value']:10.4g} "
+                f"{row['name']:<37} {row['rule']:<13} {row['value']:10.4g} "
                 f"{row['unit']:<21} {ratio}",
                 flush=True,
             )

@@ -22,8 +22,10 @@ import numpy as np
 from benchmarks import eager
 from benchmarks.floor import best, count, floor_seconds, rates
 from icrl_flax import ActorCritic, RandomMDPs, Sarsa, TrainingConfig, sweep, training_run
-from icrl_flax.construction import construct
-from icrl_flax.control import BlockLearner, EvaluationConfig, evaluate, held_out_worlds, run
+from icrl_flax.control.agents import BlockAgent
+from icrl_flax.control.closed_loop import closed_loop
+from icrl_flax.control.evaluation import EvaluationConfig, draw_tasks, evaluate
+from icrl_flax.rules.construction import construct
 from icrl_flax.theory.flow import gradient_flow
 from icrl_flax.theory.population import draw_population
 
@@ -36,11 +38,11 @@ class Scale(NamedTuple):
     """How much to measure.
 
     Attributes:
-        rules: of which algorithms.
+        rules: of which rules.
         mdps: of a whole run.
         chunks: of 100 MDPs each, of which the fastest counts.
         eager_mdps: of the eager version.
-        worlds: MDPs of the closed loop.
+        tasks: MDPs of the closed loop.
         steps: windows of the closed loop.
         population: windows of the gradient flow's loss.
         seeds: runs in a batch.
@@ -52,7 +54,7 @@ class Scale(NamedTuple):
     mdps: int = 10_000
     chunks: int = 20
     eager_mdps: int = 6
-    worlds: int = 100
+    tasks: int = 100
     steps: int = 1500
     population: int = 200
     seeds: int = 32
@@ -66,7 +68,7 @@ QUICK = Scale(
     mdps=1,
     chunks=1,
     eager_mdps=1,
-    worlds=2,
+    tasks=2,
     steps=4,
     population=5,
     seeds=2,
@@ -77,14 +79,12 @@ QUICK = Scale(
 Row = dict[str, Any]
 
 
-def row(
-    name: str, algorithm: str, unit: str, value: float, eager_value: float | None = None
-) -> Row:
+def row(name: str, rule: str, unit: str, value: float, eager_value: float | None = None) -> Row:
     """One measurement; the ratio says how many times as fast as eager NumPy it is."""
     ratio = None if eager_value is None else eager_value / value
     return {
         "name": name,
-        "algorithm": algorithm,
+        "rule": rule,
         "unit": unit,
         "value": value,
         "eager": eager_value,
@@ -218,7 +218,7 @@ def sweeps(scale: Scale) -> Iterator[Row]:
     for name in scale.rules:
         with tempfile.TemporaryDirectory() as folder:
             grid = Path(folder) / "grid.toml"
-            settings = f'algorithm.name = "{name}"\ntraining.mdps = {scale.mdps}\n'
+            settings = f'rule.name = "{name}"\ntraining.mdps = {scale.mdps}\n'
             grid.write_text(f"seeds = {scale.seeds}\n{settings}", encoding="utf-8")
             many, *_ = _watch(["sweep", str(grid)])
         one, *_ = _process(name, scale.mdps)
@@ -245,21 +245,21 @@ def _eager_loop(name: str, scale: Scale) -> float:
     return shortest
 
 
-def closed_loop(scale: Scale) -> Iterator[Row]:
+def closed_loops(scale: Scale) -> Iterator[Row]:
     """A block in control of many MDPs, and the whole evaluation of Figure 3."""
-    config = EvaluationConfig(held_out=scale.worlds, steps=scale.steps)
+    config = EvaluationConfig(n_mdps=scale.tasks, steps=scale.steps)
     for name in scale.rules:
         rule = RULES[name]
         slow = _eager_loop(name, scale)
         P, V = construct(rule)
-        block = BlockLearner(rule, P, V)
-        worlds, keys = held_out_worlds(rule, config)
+        block = BlockAgent(rule, P, V)
+        tasks, keys = draw_tasks(rule, config)
         seconds = best(
-            lambda w=worlds, k=keys, r=rule, b=block: jax.block_until_ready(
-                run(k, w, r, b, scale.steps, 20)
+            lambda w=tasks, k=keys, r=rule, b=block: jax.block_until_ready(
+                closed_loop(k, w, r, b, scale.steps, 20)
             )
         )
-        each = seconds / (scale.worlds * scale.steps)
+        each = seconds / (scale.tasks * scale.steps)
         yield row("closed loop", name, "µs per window", 1e6 * each, 1e6 * slow)
         began = time.perf_counter()
         evaluate(rule, P, V, config)
@@ -298,7 +298,7 @@ def _sweep_seconds(name: str, mdps: int, seeds: int) -> float:
     settings = {
         "seeds": seeds,
         "batch": max(1, seeds // 2),
-        "algorithm": {"name": name},
+        "rule": {"name": name},
         "training": {"mdps": mdps},
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -333,7 +333,7 @@ SUITE: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "processes": processes,
     "memory": memories,
     "sweep": sweeps,
-    "closed-loop": closed_loop,
+    "closed-loop": closed_loops,
     "flow": flow,
     "batch": batches,
 }

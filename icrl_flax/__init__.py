@@ -5,103 +5,86 @@ Reinforcement Learning with Policy Improvement* (arXiv:2605.05755). Numbers of
 equations, theorems and figures in docstrings are the paper's.
 """
 
-from icrl_flax.algorithm import Algorithm
-from icrl_flax.algorithms import discover
-from icrl_flax.algorithms.actor_critic import ActorCritic
-from icrl_flax.algorithms.sarsa import Sarsa
-from icrl_flax.alignment import Alignment, align
-from icrl_flax.batched import (
+from icrl_flax.attention import (
+    Effective,
+    LinearAttentionBlock,
+    align,
+    augment,
+    build_prompt,
+    decompose,
+    embed,
+    initial_effective,
+    linear_attention,
+    readout,
+    rescale,
+    split,
+)
+from icrl_flax.control import BlockAgent, EvaluationConfig, Task, draw_task, evaluate, interact
+from icrl_flax.experience import Window, rollout
+from icrl_flax.experiments.run import Tables, read_sweep, sweep
+from icrl_flax.experiments.spec import Spec, read_spec
+from icrl_flax.mdps import (
+    MDPFamily,
+    RandomMDPs,
+    TabularMDP,
+    expected_return,
+    from_gymnasium,
+    optimal_action_values,
+    policy_value,
+)
+from icrl_flax.rules import Rule, construct, discover
+from icrl_flax.rules.actor_critic import ActorCritic
+from icrl_flax.rules.sarsa import Sarsa
+from icrl_flax.training.batched import (
     BatchReport,
     Run,
     summarise_batch,
     train_batch,
     training_batch,
 )
-from icrl_flax.block import LinearAttentionBlock, attention, initial_effective
-from icrl_flax.checkpoint import Checkpoint, load, save
-from icrl_flax.construction import construct, rescale
-from icrl_flax.control import BlockLearner, EvaluationConfig, evaluate, oracle, uniform
-from icrl_flax.evaluation import (
-    action_values,
-    average_reward,
-    expected_return,
-    expected_rewards,
-    monte_carlo_return,
-    optimal_action_values,
-    policy_value,
-)
-from icrl_flax.families import FAMILIES, ChainMDPs, DeterministicMDPs, SparseMDPs
-from icrl_flax.gymnasium_mdp import episode_returns, from_gymnasium
-from icrl_flax.interaction import Learner, World, draw_world, interact
-from icrl_flax.lemma_c1 import Decomposition, bilinear_term, decompose
-from icrl_flax.mdp import MDPFamily, RandomMDPs, TabularMDP
-from icrl_flax.policy import explore, greedy, softmax
-from icrl_flax.prompt import Blocks, Effective, augment, build_prompt, embed, readout, split
-from icrl_flax.softmax_block import softmax_attention, softmax_term
-from icrl_flax.stream import Examples, life, lives
-from icrl_flax.sweep import Tables, read_sweep, sweep
-from icrl_flax.sweep_spec import Spec, read_spec
-from icrl_flax.training import Report, TrainingConfig, summarise, train, training_run
+from icrl_flax.training.checkpoint import Checkpoint, load, save
+from icrl_flax.training.single import Report, TrainingConfig, summarise, train, training_run
+from icrl_flax.training.stream import Examples, stream, stream_one
 from icrl_flax.verification import Verdict, verify
-from icrl_flax.windows import Window, rollout
 
 __all__ = [
-    "FAMILIES",
     "ActorCritic",
-    "Algorithm",
-    "Alignment",
     "BatchReport",
-    "BlockLearner",
-    "Blocks",
-    "ChainMDPs",
+    "BlockAgent",
     "Checkpoint",
-    "Decomposition",
-    "DeterministicMDPs",
     "Effective",
     "EvaluationConfig",
     "Examples",
-    "Learner",
     "LinearAttentionBlock",
     "MDPFamily",
     "RandomMDPs",
     "Report",
+    "Rule",
     "Run",
     "Sarsa",
-    "SparseMDPs",
     "Spec",
     "Tables",
     "TabularMDP",
+    "Task",
     "TrainingConfig",
     "Verdict",
     "Window",
-    "World",
-    "action_values",
     "align",
-    "attention",
     "augment",
-    "average_reward",
-    "bilinear_term",
     "build_prompt",
     "construct",
     "decompose",
     "discover",
-    "draw_world",
+    "draw_task",
     "embed",
-    "episode_returns",
     "evaluate",
     "expected_return",
-    "expected_rewards",
-    "explore",
     "from_gymnasium",
-    "greedy",
     "initial_effective",
     "interact",
-    "life",
-    "lives",
+    "linear_attention",
     "load",
-    "monte_carlo_return",
     "optimal_action_values",
-    "oracle",
     "policy_value",
     "read_spec",
     "read_sweep",
@@ -109,10 +92,9 @@ __all__ = [
     "rescale",
     "rollout",
     "save",
-    "softmax",
-    "softmax_attention",
-    "softmax_term",
     "split",
+    "stream",
+    "stream_one",
     "summarise",
     "summarise_batch",
     "sweep",
@@ -120,6 +102,5 @@ __all__ = [
     "train_batch",
     "training_batch",
     "training_run",
-    "uniform",
     "verify",
 ]

@@ -3,8 +3,9 @@
 import math
 
 import jax
+import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 
 def uniform(
@@ -34,3 +35,16 @@ def normal(
 ) -> Float[Array, "*shape"]:
     """The numbers of `jax.random.normal`, drawn likewise."""
     return jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)
+
+
+def draw_index(uniform: Float[Array, ""], probabilities: Float[Array, " k"]) -> Int[Array, ""]:
+    """Inverse-transform sampling that can never return an index of probability 0.
+
+    Args:
+        uniform: a number in [0, 1).
+        probabilities: non-negative weights; scaling does not matter.
+    """
+    # Rounding may let a cumulative sum creep up across a zero entry, or end a
+    # little below 1: mask the zeros and scale by the largest sum instead.
+    cumulative = jnp.where(probabilities > 0, jnp.cumsum(probabilities), 0)
+    return jax.lax.argmax(uniform * cumulative.max() < cumulative, 0, jnp.int32)

@@ -11,11 +11,11 @@ from jax.typing import DTypeLike
 
 from icrl_flax import _checks
 from icrl_flax._precision import full_precision
-from icrl_flax.algorithm import Algorithm, Features
-from icrl_flax.block import attention
-from icrl_flax.construction import construct
-from icrl_flax.prompt import build_prompt, readout
-from icrl_flax.windows import Window
+from icrl_flax.attention.linear import linear_attention
+from icrl_flax.attention.prompt import build_prompt, readout
+from icrl_flax.experience.window import Window
+from icrl_flax.rules.base import Features, Rule
+from icrl_flax.rules.construction import construct
 
 
 class Case(eqx.Module):
@@ -28,7 +28,7 @@ class Case(eqx.Module):
     free: tuple[jax.Array | np.ndarray, jax.Array | np.ndarray]
 
 
-def random_case(rng: np.random.Generator, algorithm: Algorithm, n: int, cases: int = 1) -> Case:
+def random_case(rng: np.random.Generator, rule: Rule, n: int, cases: int = 1) -> Case:
     """Random instances in float64 NumPy, stacked along a leading axis.
 
     Features and u are uniform on (−1, 1), rewards and the free entries standard
@@ -37,18 +37,18 @@ def random_case(rng: np.random.Generator, algorithm: Algorithm, n: int, cases: i
 
     Args:
         rng: randomness.
-        algorithm: the rule; its sizes are used.
+        rule: the rule; its sizes are used.
         n: transitions in the window.
         cases: how many instances.
     """
     n_states, n_actions = int(rng.integers(1, 10)), int(rng.integers(1, 6))
     shapes = jax.eval_shape(
-        lambda: algorithm.sample_features(jax.random.key(0), n_states, n_actions, jnp.float32)
+        lambda: rule.sample_features(jax.random.key(0), n_states, n_actions, jnp.float32)
     )
-    size = (cases, *algorithm.weights_shape)
+    size = (cases, *rule.weights_shape)
     return Case(
         features=jax.tree.map(lambda leaf: rng.uniform(-1, 1, (cases, *leaf.shape)), shapes),
-        u=rng.uniform(-1, 1, (cases, algorithm.q)),
+        u=rng.uniform(-1, 1, (cases, rule.q)),
         window=Window(
             states=rng.integers(0, n_states, (cases, n + 1)),
             actions=rng.integers(0, n_actions, (cases, n + 1)),
@@ -62,16 +62,16 @@ def random_case(rng: np.random.Generator, algorithm: Algorithm, n: int, cases: i
 
 
 @full_precision
-def relative_error(algorithm: Algorithm, case: Case, dtype: DTypeLike) -> jax.Array:
+def relative_error(rule: Rule, case: Case, dtype: DTypeLike) -> jax.Array:
     """max |block − teacher| / max |teacher| for one instance, both in `dtype`."""
     case = jax.tree.map(
         lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, case
     )
     u, free = jnp.asarray(case.u), (jnp.asarray(case.free[0]), jnp.asarray(case.free[1]))
-    P, V = construct(algorithm, jnp.asarray(case.c), free, dtype)
-    tokens = algorithm.tokens(case.features, u, case.window)
-    answer = readout(attention(P, V, build_prompt(tokens, u)), algorithm.q)
-    teacher = algorithm.teacher(case.features, u, case.window)
+    P, V = construct(rule, jnp.asarray(case.c), free, dtype)
+    tokens = rule.tokens(case.features, u, case.window)
+    answer = readout(linear_attention(P, V, build_prompt(tokens, u)), rule.q)
+    teacher = rule.teacher(case.features, u, case.window)
     return jnp.abs(answer - teacher).max() / jnp.abs(teacher).max()
 
 
@@ -79,14 +79,14 @@ class Verdict(NamedTuple):
     """The worst relative error of one rule in one precision.
 
     Attributes:
-        algorithm: the rule's name.
+        rule: the rule's name.
         dtype: "float64" or "float32".
         cases: how many random windows were compared.
         worst: the largest |block − teacher|, relative to the largest |teacher|.
         bound: what rounding alone stays below.
     """
 
-    algorithm: str
+    rule: str
     dtype: str
     cases: int
     worst: float
@@ -102,7 +102,7 @@ BOUNDS = {"float64": 1e-12, "float32": 1e-5}
 
 
 def verify(
-    algorithm: type[Algorithm],
+    rule: type[Rule],
     sizes: int = 32,
     cases_per_size: int = 32,
     largest: int = 40,
@@ -112,7 +112,7 @@ def verify(
     """Check that the construction is the rule, for random sizes and values.
 
     Args:
-        algorithm: the rule's class.
+        rule: the rule's class.
         sizes: how many combinations of sizes to draw; each is compiled once.
         cases_per_size: random instances for each.
         largest: largest feature dimension.
@@ -138,7 +138,7 @@ def verify(
     worst = dict.fromkeys(BOUNDS, 0.0)
     with jax.enable_x64(True):
         for _ in range(sizes):
-            member = algorithm.draw(rng, largest)
+            member = rule.draw(rng, largest)
             instances = random_case(rng, member, int(rng.integers(1, longest + 1)), cases_per_size)
             for dtype in BOUNDS:
                 check = jax.jit(
@@ -147,4 +147,4 @@ def verify(
                 # `max` of NumPy, unlike Python's, lets a NaN through to fail the bound.
                 worst[dtype] = float(np.max([worst[dtype], *np.asarray(check(instances))]))
     for dtype, bound in BOUNDS.items():
-        yield Verdict(algorithm.name(), dtype, sizes * cases_per_size, worst[dtype], bound)
+        yield Verdict(rule.name(), dtype, sizes * cases_per_size, worst[dtype], bound)

@@ -1,10 +1,10 @@
-"""Gradient Monte Carlo: an algorithm in one file, put into `icrl_flax/algorithms/`."""
+"""Gradient Monte Carlo: an rule in one file, put into `icrl_flax/rules/`."""
 
 import jax.numpy as jnp
 
-from icrl_flax.algorithms.td import Td
-from icrl_flax.prompt import Effective, identity_blocks
-from icrl_flax.windows import discounted_sums
+from icrl_flax.attention.weights import Effective, identity_blocks
+from icrl_flax.experience.traces import discounted_sums
+from icrl_flax.rules.td import Td
 
 
 class GradientMonteCarlo(Td):

@@ -16,12 +16,12 @@ from icrl_flax import (
     RandomMDPs,
     Sarsa,
     TrainingConfig,
-    draw_world,
-    lives,
-    training,
+    draw_task,
+    stream,
     training_run,
 )
-from icrl_flax.training import learner, sample_loss
+from icrl_flax.training import single as training
+from icrl_flax.training.single import learner, sample_loss
 
 RULES = {"sarsa": Sarsa(), "actor-critic": ActorCritic()}
 FAMILY = RandomMDPs()
@@ -38,22 +38,22 @@ def rule(request):
 def by_numpy(rule):
     """Tokens, u and target of each of the 100 windows."""
     _, data_key = jax.random.split(jax.random.key(CONFIG.seed))
-    draw = jax.jit(lambda key: draw_world(key, rule, FAMILY, jnp.float64))
+    draw = jax.jit(lambda key: draw_task(key, rule, FAMILY, jnp.float64))
     n, examples = CONFIG.window_length, []
     for k in range(CONFIG.mdps):
-        world_key, window_key = jax.random.split(jax.random.fold_in(data_key, k))
-        world = draw(world_key)
+        task_key, window_key = jax.random.split(jax.random.fold_in(data_key, k))
+        task = draw(task_key)
         uniforms = [
             np.asarray(jax.random.uniform(key, (n + 1, 2), jnp.float64))
             for key in jax.random.split(window_key, CONFIG.windows)
         ]
-        mdp = world.mdp
-        given = map(np.asarray, (world.u, world.state, mdp.transition, mdp.reward, mdp.gamma))
+        mdp = task.mdp
+        given = map(np.asarray, (task.u, task.state, mdp.transition, mdp.reward, mdp.gamma))
         if isinstance(rule, Sarsa):
-            phi = np.asarray(world.features)
+            phi = np.asarray(task.features)
             life = reference.sarsa_life(phi, *given, rule.alpha, rule.epsilon, uniforms)
         else:
-            phi = map(np.asarray, world.features)
+            phi = map(np.asarray, task.features)
             life = reference.actor_critic_life(
                 *phi, *given, rule.alpha, rule.beta, rule.epsilon, uniforms
             )
@@ -63,7 +63,7 @@ def by_numpy(rule):
 
 def test_windows_and_targets(rule, by_numpy):
     _, data_key = jax.random.split(jax.random.key(CONFIG.seed))
-    examples = lives(
+    examples = stream(
         data_key, jnp.arange(CONFIG.mdps), rule, FAMILY, CONFIG.windows, 20, jnp.float64
     )
     parts = (x.reshape(-1, *x.shape[2:]) for x in (examples.tokens, examples.u, examples.target))

@@ -13,7 +13,7 @@ import pytest
 
 import icrl_flax
 import icrl_flax.theory
-from icrl_flax.algorithms import discover
+from icrl_flax.rules import discover
 
 ROOT = Path(__file__).resolve().parent.parent
 EXTENSIONS = ROOT / "book" / "_ext"
@@ -50,7 +50,7 @@ def test_every_public_name_is_documented_exactly_once(package):
 def test_every_rule_is_documented():
     objects = [resolve(path) for directive, path in documented() if directive == "autoclass"]
     for name, rule in discover().items():
-        assert objects.count(rule) == 1, f"add {name} to book/api/algorithms.md"
+        assert objects.count(rule) == 1, f"add {name} to book/api/rules.md"
 
 
 def test_nothing_stands_on_two_pages():

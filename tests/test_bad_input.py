@@ -28,23 +28,18 @@ from own_process import COMMAND, environment
 
 from icrl_flax import (
     ActorCritic,
-    ChainMDPs,
-    DeterministicMDPs,
     Effective,
     LinearAttentionBlock,
     RandomMDPs,
     Sarsa,
-    SparseMDPs,
     TabularMDP,
     TrainingConfig,
     _checks,
     align,
-    checkpoint,
     cli,
     construct,
     discover,
     embed,
-    explore,
     interact,
     load,
     optimal_action_values,
@@ -54,6 +49,9 @@ from icrl_flax import (
     split,
     verify,
 )
+from icrl_flax.experience import epsilon_mix
+from icrl_flax.mdps import ChainMDPs, DeterministicMDPs, SparseMDPs
+from icrl_flax.training import checkpoint as checkpoint
 
 HALF = jnp.full((3, 2), 0.5)
 
@@ -139,8 +137,8 @@ WRONG = [
     (lambda: ActorCritic(alpha=float("nan")), "alpha", "nan"),
     (lambda: ActorCritic(beta=0.0), "beta", "0.0"),
     (lambda: ActorCritic(epsilon=1.1), "epsilon", "1.1"),
-    (lambda: explore(HALF, 1.5), "epsilon", "1.5"),
-    (lambda: explore(2 * HALF, 0.1), "policy", "2"),
+    (lambda: epsilon_mix(HALF, 1.5), "epsilon", "1.5"),
+    (lambda: epsilon_mix(2 * HALF, 0.1), "policy", "2"),
     (lambda: roll(n=0), "n", "0"),
     (lambda: roll(n=2.0), "n", "2.0"),
     (lambda: roll(state=3), "state", "3"),
@@ -268,8 +266,8 @@ TRACED = {
     "family's gamma": (lambda x: RandomMDPs(2, 2, x).sample(jax.random.key(0)).gamma, 2.0),
     "alpha": (lambda x: Sarsa(d=2, alpha=x).optimum(jnp.float64), -1.0),
     "beta": (lambda x: ActorCritic(m=1, d=1, beta=x).optimum(jnp.float64), 0.0),
-    "epsilon": (lambda x: explore(HALF, x), 2.0),
-    "policy": (lambda x: explore(x, 0.1), np.full((3, 2), 0.9)),
+    "epsilon": (lambda x: epsilon_mix(HALF, x), 2.0),
+    "policy": (lambda x: epsilon_mix(x, 0.1), np.full((3, 2), 0.9)),
     "state": (lambda x: roll(state=x).rewards, 7),
     "rolled policy": (lambda x: roll(policy=x).rewards, np.full((3, 2), 0.9)),
     "c": (lambda x: rescale(OPTIMUM, x), 0.0),
@@ -310,9 +308,9 @@ def test_names_of_the_effective_blocks():
 # The command line
 
 SMALL = ["--d=2", "--n-states=3", "--n-actions=2", "--window-length=4", "--mdps=3", "--windows=2"]
-BRIEF = ["--held-out=2", "--steps=2", "--every=1", "--trajectories=2", "--length=2"]
+BRIEF = ["--n-mdps=2", "--steps=2", "--every=1", "--trajectories=2", "--length=2"]
 SPEC = """
-[algorithm]
+[rule]
 name = "sarsa"
 d = 2
 [family]
@@ -369,10 +367,7 @@ def edit(**changes):
         record = json.loads(path.read_text())
         path.write_text(
             json.dumps(
-                {
-                    key: record[key] | changes.get(key, {})
-                    for key in ("algorithm", "family", "training")
-                }
+                {key: record[key] | changes.get(key, {}) for key in ("rule", "family", "training")}
             )
         )
 
@@ -447,7 +442,7 @@ REFUSED = {
     "no checkpoint": (nothing, evaluate(run="none"), "none is not a checkpoint"),
     "an empty checkpoint": (nothing, evaluate(run="empty"), "empty is not a checkpoint"),
     "a file for a checkpoint": (nothing, evaluate(run="file"), "file is not a checkpoint"),
-    "no held-out MDP": (nothing, evaluate("--held-out=0"), "held_out must be .*, got 0"),
+    "no held-out MDP": (nothing, evaluate("--n-mdps=0"), "n_mdps must be .*, got 0"),
     "one trajectory": (nothing, evaluate("--trajectories=1"), "trajectories must .*, got 1"),
     "table exists": (nothing, evaluate("--out=file"), "out: file exists; nothing was changed"),
     "table of this block exists": (
@@ -467,9 +462,9 @@ REFUSED = {
         evaluate("--out=x.csv"),
         "out: x.provenance.json exists",
     ),
-    "checkpoint of another D": (edit(algorithm={"d": 3}), evaluate(), r"shape \(11, 11\), got"),
+    "checkpoint of another D": (edit(rule={"d": 3}), evaluate(), r"shape \(11, 11\), got"),
     "checkpoint of an unknown rule": (
-        edit(algorithm={"name": "q-learning"}),
+        edit(rule={"name": "q-learning"}),
         evaluate(),
         "config.json is not a configuration: .*q-learning",
     ),
@@ -502,7 +497,7 @@ REFUSED = {
         evaluate(),
         "run holds a damaged file: ",
     ),
-    "verify what is unknown": (nothing, ["verify", "q-learning"], "algorithms .* 'q-learning'"),
+    "verify what is unknown": (nothing, ["verify", "q-learning"], "rules .* 'q-learning'"),
     "verify with seed < 0": (nothing, ["verify", "--seed=-1"], "seed must be .*, got -1"),
     "no grid file": (nothing, ["sweep", "none.toml", "--out=new"], "none.toml"),
     "a directory for a grid file": (nothing, ["sweep", "empty", "--out=new"], "empty"),
@@ -656,7 +651,7 @@ def test_file_that_does_not_fit(place):
     """Each file of a checkpoint in turn is the one for which there is no room."""
     read = load(place / "run")
     report = checkpoint.Report(jnp.asarray(read.P), jnp.asarray(read.V), read.losses, 3, 0.0, 0.0)
-    rest = read.algorithm, read.family, read.training
+    rest = read.rule, read.family, read.training
     checkpoint.save(place / "run", report, *rest)
     before = contents(place)
     sizes = sorted(path.stat().st_size for path in (place / "run").iterdir())

@@ -20,8 +20,8 @@ from icrl_flax import (
     train_batch,
     training_batch,
 )
-from icrl_flax.batched import program
-from icrl_flax.training import chunk_size, in_order
+from icrl_flax.training.batched import program
+from icrl_flax.training.single import chunk_size, in_order
 
 CONFIG = TrainingConfig(
     mdps=8,
@@ -36,9 +36,9 @@ CONFIG = TrainingConfig(
 FAMILY = RandomMDPs(3, 2)
 
 
-def change(run, algorithm=(), family=(), **config):
+def change(run, rule=(), family=(), **config):
     return Run(
-        dataclasses.replace(run.algorithm, **dict(algorithm)),
+        dataclasses.replace(run.rule, **dict(rule)),
         dataclasses.replace(run.config, **config),
         dataclasses.replace(run.family, **dict(family)),
     )
@@ -48,7 +48,7 @@ def different(run):
     """Runs of one batch, each with a number of its own where numbers may differ."""
     return [
         run,
-        change(run, seed=7, algorithm={"alpha": 0.9, "epsilon": 0.6}),
+        change(run, seed=7, rule={"alpha": 0.9, "epsilon": 0.6}),
         change(run, seed=7, family={"gamma": 0.9}, gain=0.2),
         change(run, learning_rate=3e-2, decay=0.8, floor=0.6),
     ]
@@ -71,8 +71,8 @@ def test_each_row_is_the_run_alone(run):
     batch = train_batch(runs)
     assert batch.mdps == 8
     np.testing.assert_array_equal(batch.diverged_at, [-1] * 4)
-    for row, (algorithm, config, family) in enumerate(runs):
-        alone = train(algorithm, config, family)
+    for row, (rule, config, family) in enumerate(runs):
+        alone = train(rule, config, family)
         np.testing.assert_allclose(batch.losses[row], alone.losses, rtol=1e-9)
         np.testing.assert_allclose(batch.P[row], alone.P, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(batch.V[row], alone.V, rtol=1e-9, atol=1e-12)
@@ -147,8 +147,8 @@ def test_memory_is_bounded(runs, together):
 
 
 STATIC = [
-    {"algorithm": {"d": 4}},
-    {"algorithm": {"features": "one-hot"}},
+    {"rule": {"d": 4}},
+    {"rule": {"features": "one-hot"}},
     {"family": {"n_states": 4}},
     {"family": {"concentration": 0.5}},
     {"windows": 6},

@@ -12,10 +12,10 @@ import pytest
 
 from benchmarks import eager, floor, suite
 from icrl_flax import ActorCritic, Effective, Sarsa, TrainingConfig
-from icrl_flax.algorithms.actor_critic import ActorCriticFeatures
-from icrl_flax.stream import Examples
-from icrl_flax.training import TrainingState, learn
-from icrl_flax.windows import Window
+from icrl_flax.experience.window import Window
+from icrl_flax.rules.actor_critic import ActorCriticFeatures
+from icrl_flax.training.single import TrainingState, learn
+from icrl_flax.training.stream import Examples
 
 ROOT = Path(__file__).resolve().parent.parent
 PAIRS = [(Sarsa(), eager.Sarsa()), (ActorCritic(), eager.ActorCritic())]
@@ -97,7 +97,7 @@ def check_schema(record):
     assert set(record) == {"scale", "environment", "parts"}
     for rows in record["parts"].values():
         for row in rows:
-            assert set(row) == {"name", "algorithm", "unit", "value", "eager", "ratio"}
+            assert set(row) == {"name", "rule", "unit", "value", "eager", "ratio"}
             assert row["value"] > 0
             if row["eager"] is None:
                 assert row["ratio"] is None

@@ -10,10 +10,10 @@ from flax import nnx
 
 from icrl_flax import (
     LinearAttentionBlock,
-    attention,
     build_prompt,
     decompose,
     initial_effective,
+    linear_attention,
     readout,
 )
 
@@ -26,20 +26,20 @@ def random_weights(seed, D, n):
 @pytest.mark.parametrize(("D", "n"), [(3, 1), (8, 5)])
 def test_attention_is_equation_1(D, n):
     P, V, H = random_weights(D, D, n)
-    out = attention(*map(jnp.asarray, (P, V, H)))
+    out = linear_attention(*map(jnp.asarray, (P, V, H)))
     np.testing.assert_allclose(out, reference.block(P, V, H), rtol=1e-12, atol=1e-12)
 
 
 def test_normaliser_counts_transitions_not_columns():
     # D = 1, H = [1, 1, 1]: each output is 1 + (1/2)·(1 + 1 + 1), where 1/3 would give 2.
     one = jnp.ones((1, 1))
-    np.testing.assert_array_equal(attention(one, one, jnp.ones((1, 3))), [[2.5, 2.5, 2.5]])
+    np.testing.assert_array_equal(linear_attention(one, one, jnp.ones((1, 3))), [[2.5, 2.5, 2.5]])
 
 
 def test_order_of_the_context_is_irrelevant():
     P, V, H = map(jnp.asarray, random_weights(0, 8, 6))
     order = np.array([3, 0, 5, 1, 4, 2, 6])
-    out, permuted = attention(P, V, H), attention(P, V, H[:, order])
+    out, permuted = linear_attention(P, V, H), linear_attention(P, V, H[:, order])
     np.testing.assert_allclose(permuted, out[:, order], rtol=1e-12)
     np.testing.assert_allclose(readout(permuted, 3), readout(out, 3), rtol=1e-12)
 

@@ -10,7 +10,7 @@ import pytest
 import safetensors.numpy
 
 from icrl_flax import ActorCritic, RandomMDPs, Report, Sarsa, TrainingConfig, load, save, train
-from icrl_flax.checkpoint import CONFIG, LOSSES, WEIGHTS, new_directory, write_atomically
+from icrl_flax.training.checkpoint import CONFIG, LOSSES, WEIGHTS, new_directory, write_atomically
 
 RULE = ActorCritic(m=2, d=1, alpha=0.3, beta=0.4, epsilon=0.25)
 FAMILY = RandomMDPs(3, 2, gamma=0.25)
@@ -39,7 +39,7 @@ def test_round_trip_to_the_bit(directory, report):
         array = getattr(read, name)
         assert array.dtype == np.float32
         np.testing.assert_array_equal(array, getattr(report, name))
-    assert (read.algorithm, read.family, read.training) == (RULE, FAMILY, TRAINING)
+    assert (read.rule, read.family, read.training) == (RULE, FAMILY, TRAINING)
     assert read.record["completed_mdps"] == 2
     assert read.record["device"]["platform"] == "cpu"
     assert re.match(r"\d+\.\d+", read.record["versions"]["jax"])
@@ -47,7 +47,7 @@ def test_round_trip_to_the_bit(directory, report):
 
 def test_configuration_repeats_the_run(directory):
     read = load(directory)
-    again = train(read.algorithm, read.training, read.family)
+    again = train(read.rule, read.training, read.family)
     for name in ("P", "V", "losses"):
         np.testing.assert_array_equal(getattr(again, name), getattr(read, name))
 
@@ -58,7 +58,7 @@ def test_numpy_scalars_in_the_configuration(tmp_path, report):
     rule = dataclasses.replace(RULE, alpha=np.float32(0.5))
     training = dataclasses.replace(TRAINING, mdps=np.int64(2))
     save(tmp_path, report, rule, FAMILY, training)
-    assert load(tmp_path).algorithm == dataclasses.replace(RULE, alpha=0.5)
+    assert load(tmp_path).rule == dataclasses.replace(RULE, alpha=0.5)
     assert load(tmp_path).training == TRAINING
 
 
@@ -128,10 +128,10 @@ DAMAGE = {
     "config is a list": overwrite(CONFIG, b"[]"),
     "config is empty": overwrite(CONFIG, b"{}"),
     "config without a section": edit(family=None),
-    "unknown algorithm": edit(algorithm={"name": "q-learning"}),
+    "unknown rule": edit(rule={"name": "q-learning"}),
     "unknown option": edit(training={"momentum": 1}),
     "impossible value": edit(family={"gamma": 2.0}),
-    "another size in the config": edit(algorithm={"d": 3}),
+    "another size in the config": edit(rule={"d": 3}),
     "another size in the weights": weights(P=WRONG, V=WRONG),
     "one matrix": weights(P=SQUARE),
     "other tensors": weights(P=SQUARE, V=SQUARE, Q=SQUARE),

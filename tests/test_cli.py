@@ -13,17 +13,8 @@ import numpy as np
 import pytest
 from own_process import COMMAND, environment
 
-from icrl_flax import (
-    ActorCritic,
-    Effective,
-    EvaluationConfig,
-    Sarsa,
-    cli,
-    evaluate,
-    load,
-    verify,
-)
-from icrl_flax.control import rows
+from icrl_flax import ActorCritic, Effective, EvaluationConfig, Sarsa, cli, evaluate, load, verify
+from icrl_flax.control.evaluation import rows
 
 SMALL = ["--d", "2", "--n-states", "3", "--n-actions", "2", "--window-length", "4"]
 RUN = [*SMALL, "--mdps", "3", "--windows", "2"]
@@ -44,7 +35,7 @@ def test_train_writes_a_checkpoint(name, options, D, tmp_path, capsys):
     assert read.P.shape == read.V.shape == (D, D)
     assert read.P.dtype == read.V.dtype == read.losses.dtype == np.float32
     assert read.losses.shape == (6,)
-    assert (read.algorithm.name(), read.algorithm.d) == (name, 2)
+    assert (read.rule.name(), read.rule.d) == (name, 2)
     assert (read.family.n_states, read.family.n_actions) == (3, 2)
     assert (read.training.seed, read.training.mdps, read.training.windows) == (4, 3, 2)
     record = json.loads((out / "config.json").read_text())
@@ -81,7 +72,7 @@ def test_verify_prints_a_table(monkeypatch, capsys):
     few(monkeypatch)
     assert cli.main(["verify", "--seed", "3"]) == 0
     header, *rows = capsys.readouterr().out.splitlines()
-    assert header.split()[:3] == ["algorithm", "dtype", "cases"]
+    assert header.split()[:3] == ["rule", "dtype", "cases"]
     assert [row.split()[:3] for row in rows] == [
         [name, dtype, "8"]
         for name in ("actor-critic", "sarsa")
@@ -172,7 +163,7 @@ def test_softmax_attention_is_trained_but_does_not_act(tmp_path, capsys):
 
 # evaluate
 
-BRIEF = {"held_out": 2, "steps": 2, "every": 1, "trajectories": 2, "length": 2}
+BRIEF = {"n_mdps": 2, "steps": 2, "every": 1, "trajectories": 2, "length": 2}
 BRIEFLY = [f"--{name.replace('_', '-')}={value}" for name, value in BRIEF.items()]
 
 
@@ -208,10 +199,10 @@ def test_evaluate_writes_a_table(elsewhere, checkpoint, tmp_path, capsys):
     assert header == ["contender", "reading", "estimator", "step", "mdp", "return"]
     # 2 learners × 2 readings × 2 estimators × 3 points × 2 MDPs; 2 × 2 × 2 of fixed policies.
     assert len(table) == 48 + 8
-    # The options arrive, and so do the checkpoint's own algorithm, weights and family.
+    # The options arrive, and so do the checkpoint's own rule, weights and family.
     read = load(checkpoint)
     config = EvaluationConfig(seed=5, **BRIEF)
-    expected = evaluate(read.algorithm, read.P, read.V, config, read.family)
+    expected = evaluate(read.rule, read.P, read.V, config, read.family)
     for row, (*labels, value) in zip(table, rows(expected), strict=True):
         assert row[:5] == list(map(str, labels))
         assert float(row[5]) == pytest.approx(value, rel=1e-6, abs=1e-6)

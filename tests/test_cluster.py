@@ -12,12 +12,12 @@ import pytest
 from own_process import environment
 
 from icrl_flax import cli, read_sweep, sweep
-from icrl_flax.cluster import turns
+from icrl_flax.experiments.cluster import turns
 
 SPEC = """
 seeds = 6
 batch = 1
-[algorithm]
+[rule]
 name = "sarsa"
 d = 2
 [family]

@@ -12,15 +12,15 @@ from samples import as_window, random_path
 from icrl_flax import (
     ActorCritic,
     Sarsa,
-    attention,
     build_prompt,
     construct,
     embed,
+    linear_attention,
     readout,
     rescale,
     split,
 )
-from icrl_flax.algorithms.actor_critic import ActorCriticFeatures
+from icrl_flax.rules.actor_critic import ActorCriticFeatures
 
 # (d, m, S, A, n): the smallest of everything, the paper's, and what lies between.
 SIZES = [(1, 1, 1, 1, 1), (1, 3, 2, 4, 2), (2, 1, 7, 1, 1), (3, 2, 4, 3, 64), (36, 36, 9, 4, 20)]
@@ -52,7 +52,7 @@ def teach(rule, features, u, path):
 def run_block(rule, features, u, path, c, free):
     P, V = construct(rule, c, free, jnp.float64)
     tokens = rule.tokens(features, u, as_window(*path))
-    return readout(attention(P, V, build_prompt(tokens, u)), rule.q)
+    return readout(linear_attention(P, V, build_prompt(tokens, u)), rule.q)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -150,7 +150,7 @@ def test_every_constrained_entry_matters(draw):
     @jax.vmap
     def change(dP, dV):
         H = build_prompt(tokens, jnp.asarray(u))
-        return jnp.abs(readout(attention(P + dP, V + dV, H), rule.q) - expected).max()
+        return jnp.abs(readout(linear_attention(P + dP, V + dV, H), rule.q) - expected).max()
 
     def one_hot(rows, columns):
         indices = [(i, j) for i in rows for j in columns]

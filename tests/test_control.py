@@ -13,28 +13,29 @@ import reference
 
 from icrl_flax import (
     ActorCritic,
-    BlockLearner,
+    BlockAgent,
     EvaluationConfig,
     RandomMDPs,
     Sarsa,
-    attention,
     build_prompt,
     construct,
-    draw_world,
+    draw_task,
     evaluate,
     expected_return,
+    linear_attention,
     optimal_action_values,
-    oracle,
     readout,
     rollout,
-    uniform,
 )
-from icrl_flax.control import CSV_COLUMNS, READINGS, held_out_worlds, returns_of, rows, run
+from icrl_flax.control import oracle_policy, uniform_policy
+from icrl_flax.control.closed_loop import closed_loop
+from icrl_flax.control.evaluation import CSV_COLUMNS, POLICY_KINDS, draw_tasks, rows
+from icrl_flax.control.returns import returns_of
 
 SMALL = [Sarsa(d=5, alpha=0.7), ActorCritic(m=3, d=4, alpha=0.6, beta=0.9)]
 FAMILY = RandomMDPs(4, 3, 0.8)
 TINY = EvaluationConfig(
-    seed=3, held_out=3, steps=4, every=2, window_length=6, trajectories=4, length=5
+    seed=3, n_mdps=3, steps=4, every=2, window_length=6, trajectories=4, length=5
 )
 rules = pytest.mark.parametrize("rule", SMALL, ids=lambda rule: rule.name())
 
@@ -50,19 +51,19 @@ def in_double(tree):
 
 @functools.cache
 def worlds_and_windows(rule):
-    """Twenty random worlds in float64, and what their own behaviour does in each."""
+    """Twenty random tasks in float64, and what their own behaviour does in each."""
 
     def one(key):
-        world_key, window_key = jax.random.split(key)
-        world = draw_world(world_key, rule, FAMILY, jnp.float64)
-        behaviour = rule.behaviour(world.features, world.u)
-        return world, rollout(window_key, world.mdp, behaviour, world.state, 8)
+        task_key, window_key = jax.random.split(key)
+        task = draw_task(task_key, rule, FAMILY, jnp.float64)
+        behaviour = rule.behaviour(task.features, task.u)
+        return task, rollout(window_key, task.mdp, behaviour, task.state, 8)
 
     return jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 20))
 
 
 def each(function):
-    """In all worlds at once."""
+    """In all tasks at once."""
     return jax.jit(jax.vmap(lambda *arguments: function(*arguments)))
 
 
@@ -77,33 +78,33 @@ def relative_errors(answers, expected):
 @rules
 def test_a_constructed_block_is_the_teacher(rule):
     """Any scale; any free entries; after one layer nobody reads those."""
-    worlds, windows = worlds_and_windows(rule)
+    tasks, windows = worlds_and_windows(rule)
     rng = np.random.default_rng(0)
-    taught = each(rule.teacher)(worlds.features, worlds.u, windows)
+    taught = each(rule.teacher)(tasks.features, tasks.u, windows)
 
     @jax.jit
     def answer(c, free):
-        learner = BlockLearner(rule, *construct(rule, c, free, jnp.float64))
-        return jax.vmap(learner)(worlds.features, worlds.u, windows)
+        learner = BlockAgent(rule, *construct(rule, c, free, jnp.float64))
+        return jax.vmap(learner)(tasks.features, tasks.u, windows)
 
     for c in (1.0, -0.3, 7.0):
         answers = answer(c, tuple(rng.normal(size=(2, rule.D, rule.D))))
         assert answers.dtype == jnp.float64
         assert relative_errors(answers, taught).max() <= 1e-12
-        assert np.abs(answers - worlds.u).max() > 1e-2
+        assert np.abs(answers - tasks.u).max() > 1e-2
 
 
 @rules
 def test_any_block_answers_as_the_attention_does(rule):
-    worlds, windows = worlds_and_windows(rule)
+    tasks, windows = worlds_and_windows(rule)
     P, V = map(jnp.asarray, np.random.default_rng(1).normal(size=(2, rule.D, rule.D)))
-    answers = each(BlockLearner(rule, P, V))(worlds.features, worlds.u, windows)
+    answers = each(BlockAgent(rule, P, V))(tasks.features, tasks.u, windows)
 
     def attend(features, u, window):
         H = build_prompt(rule.tokens(features, u, window), u)
-        return readout(attention(P, V, H), rule.q)
+        return readout(linear_attention(P, V, H), rule.q)
 
-    expected = each(attend)(worlds.features, worlds.u, windows)
+    expected = each(attend)(tasks.features, tasks.u, windows)
     assert relative_errors(answers, expected).max() <= 1e-12
 
 
@@ -113,12 +114,12 @@ LAYERS = (3, 16)
 @pytest.mark.parametrize("layers", LAYERS)
 def test_layers_are_steps_on_the_same_window(layers):
     rule = SMALL[0]
-    worlds, windows = worlds_and_windows(rule)
-    learner = BlockLearner(rule, *construct(rule, dtype=jnp.float64), layers)
-    answers = each(learner)(worlds.features, worlds.u, windows)
-    teach, u = each(rule.teacher), worlds.u
+    tasks, windows = worlds_and_windows(rule)
+    learner = BlockAgent(rule, *construct(rule, dtype=jnp.float64), layers)
+    answers = each(learner)(tasks.features, tasks.u, windows)
+    teach, u = each(rule.teacher), tasks.u
     for _ in range(layers):
-        before, u = u, teach(worlds.features, u, windows)
+        before, u = u, teach(tasks.features, u, windows)
     assert relative_errors(answers, u).max() <= 1e-10
     assert relative_errors(before, u).max() > 1e-3
 
@@ -126,36 +127,36 @@ def test_layers_are_steps_on_the_same_window(layers):
 def test_layers_of_the_actor_critic_keep_the_first_scores():
     """Its tokens hold g_λ, which later layers do not renew: the critic steps, the actor sums."""
     rule = SMALL[1]
-    worlds, windows = worlds_and_windows(rule)
+    tasks, windows = worlds_and_windows(rule)
     for layers in LAYERS:
-        learner = BlockLearner(rule, *construct(rule, dtype=jnp.float64), layers)
-        answers = each(learner)(worlds.features, worlds.u, windows)
+        learner = BlockAgent(rule, *construct(rule, dtype=jnp.float64), layers)
+        answers = each(learner)(tasks.features, tasks.u, windows)
         for i, answer in enumerate(answers):
-            world, window = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), (worlds, windows))
+            task, window = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), (tasks, windows))
             path = (window.states, window.actions, window.rewards, float(window.gamma))
-            first, u = world.u[: rule.m], np.array(world.u)
+            first, u = task.u[: rule.m], np.array(task.u)
             for _ in range(layers):
                 frozen = np.concatenate([first, u[rule.m :]])
                 u -= frozen
-                u += reference.actor_critic(*world.features, frozen, rule.alpha, rule.beta, *path)
+                u += reference.actor_critic(*task.features, frozen, rule.alpha, rule.beta, *path)
             assert relative_errors(answer, u) <= 1e-10
 
 
 @rules
 def test_layers_are_a_stack_of_attention(rule):
     """With zeros in the free entries, the whole output of one layer is the next one's prompt."""
-    worlds, windows = worlds_and_windows(rule)
+    tasks, windows = worlds_and_windows(rule)
     P, V = construct(rule, 2.0, dtype=jnp.float64)
 
     @each
     def stacked(features, u, window):
         H = build_prompt(rule.tokens(features, u, window), u)
         for _ in range(6):
-            H = attention(P, V, H)
+            H = linear_attention(P, V, H)
         return readout(H, rule.q)
 
-    answers = each(BlockLearner(rule, P, V, 6))(worlds.features, worlds.u, windows)
-    expected = stacked(worlds.features, worlds.u, windows)
+    answers = each(BlockAgent(rule, P, V, 6))(tasks.features, tasks.u, windows)
+    expected = stacked(tasks.features, tasks.u, windows)
     assert relative_errors(answers, expected).max() <= 1e-10
 
 
@@ -166,7 +167,7 @@ def test_weights_of_another_size(name, unchecked):
     message = rf"{name} must have shape \({rule.D}, {rule.D}\), got \({rule.D + 1}, {rule.D + 1}\)"
     weights = {"P": right, "V": right} | {name: wrong}
     with pytest.raises(ValueError, match=message):
-        BlockLearner(rule, **weights)
+        BlockAgent(rule, **weights)
     with pytest.raises(ValueError, match=message):
         evaluate(rule, **weights, config=TINY, family=FAMILY)
 
@@ -175,14 +176,14 @@ def test_weights_that_are_not_finite():
     rule = SMALL[0]
     zeros = jnp.zeros((rule.D, rule.D))
     with pytest.raises(ValueError, match=r"V must be finite, got nan at index \(2, 3\)"):
-        BlockLearner(rule, zeros, zeros.at[2, 3].set(jnp.nan))
+        BlockAgent(rule, zeros, zeros.at[2, 3].set(jnp.nan))
 
 
 @pytest.mark.parametrize("layers", [0, -1, True])
 def test_number_of_layers(layers):
     zeros = jnp.zeros((SMALL[0].D, SMALL[0].D))
     with pytest.raises(ValueError, match=f"layers must be an integer of at least 1, got {layers}"):
-        BlockLearner(SMALL[0], zeros, zeros, layers)
+        BlockAgent(SMALL[0], zeros, zeros, layers)
 
 
 # The protocol
@@ -190,7 +191,7 @@ def test_number_of_layers(layers):
 
 def test_defaults_are_the_papers():
     config = EvaluationConfig()
-    assert (config.held_out, config.every, config.window_length) == (100, 10, 20)
+    assert (config.n_mdps, config.every, config.window_length) == (100, 10, 20)
     assert (config.trajectories, config.length) == (32, 50)
 
 
@@ -216,19 +217,19 @@ def test_points(steps, every, points):
 
 @rules
 def test_held_out_worlds(rule):
-    worlds, keys = held_out_worlds(rule, TINY, FAMILY)
-    assert worlds.mdp.transition.shape == (3, 4, 3, 4)
-    assert worlds.mdp.reward.dtype == worlds.u.dtype == jnp.float32
-    assert worlds.u.shape == (3, rule.q)
+    tasks, keys = draw_tasks(rule, TINY, FAMILY)
+    assert tasks.mdp.transition.shape == (3, 4, 3, 4)
+    assert tasks.mdp.reward.dtype == tasks.u.dtype == jnp.float32
+    assert tasks.u.shape == (3, rule.q)
     assert keys.shape == (3,)
-    # No two worlds, and no two keys, are the same.
-    for leaf in (worlds.mdp.reward, worlds.u, jax.random.key_data(keys)):
+    # No two tasks, and no two keys, are the same.
+    for leaf in (tasks.mdp.reward, tasks.u, jax.random.key_data(keys)):
         assert len(np.unique(np.asarray(leaf).reshape(3, -1), axis=0)) == 3
 
 
 def world_bytes(rule, config, family=FAMILY):
-    worlds, keys = held_out_worlds(rule, config, family)
-    leaves = [*jax.tree.leaves(worlds), jax.random.key_data(keys)]
+    tasks, keys = draw_tasks(rule, config, family)
+    leaves = [*jax.tree.leaves(tasks), jax.random.key_data(keys)]
     return [np.asarray(leaf).tobytes() for leaf in leaves]
 
 
@@ -238,22 +239,22 @@ def test_held_out_worlds_depend_on_the_seed_alone():
     same = dataclasses.replace(TINY, steps=9, every=3, trajectories=7, length=2, window_length=1)
     assert world_bytes(rule, same) == first
     other = world_bytes(rule, dataclasses.replace(TINY, seed=4))
-    # γ is the family's; the states at which worlds start may coincide.
+    # γ is the family's; the states at which tasks start may coincide.
     assert sum(a != b for a, b in zip(other, first, strict=True)) >= len(first) - 2
-    worlds, _ = held_out_worlds(rule, TINY)
-    assert worlds.mdp.transition.shape == (3, 9, 4, 9)
-    assert (worlds.mdp.gamma == 0.5).all()
+    tasks, _ = draw_tasks(rule, TINY)
+    assert tasks.mdp.transition.shape == (3, 9, 4, 9)
+    assert (tasks.mdp.gamma == 0.5).all()
 
 
 def test_held_out_keys_are_not_those_of_training():
     """Training splits jax.random.key(seed) itself, and splits that again."""
-    _, keys = held_out_worlds(SMALL[0], TINY, FAMILY)
-    held_out = set(map(tuple, jax.random.key_data(keys).tolist()))
+    _, keys = draw_tasks(SMALL[0], TINY, FAMILY)
+    n_mdps = set(map(tuple, jax.random.key_data(keys).tolist()))
     for number in (2, 3, 4):
         training = jax.random.split(jax.random.key(TINY.seed), number)
-        for again in jax.vmap(lambda key: jax.random.split(key, TINY.held_out))(training):
-            assert held_out.isdisjoint(map(tuple, jax.random.key_data(again).tolist()))
-        assert held_out.isdisjoint(map(tuple, jax.random.key_data(training).tolist()))
+        for again in jax.vmap(lambda key: jax.random.split(key, TINY.n_mdps))(training):
+            assert n_mdps.isdisjoint(map(tuple, jax.random.key_data(again).tolist()))
+        assert n_mdps.isdisjoint(map(tuple, jax.random.key_data(training).tolist()))
 
 
 # In closed loop
@@ -264,16 +265,16 @@ def test_a_constructed_block_stays_finite_in_float32(rule):
     """XLA's CPU compiler once made garbage of the products with P22 = V̄22 = 0."""
     # In the actor-critic, where a jitted closure makes the block a constant.
     with jax.enable_x64(False):
-        worlds, keys = held_out_worlds(rule, EvaluationConfig(held_out=100))
-        learner = BlockLearner(rule, *construct(rule))
-        captured = jax.jit(lambda keys, worlds: run(keys, worlds, rule, learner, 15, 20))
-        taught = run(keys, worlds, rule, rule.teacher, 15, 20)
-        for history in (run(keys, worlds, rule, learner, 15, 20), captured(keys, worlds)):
+        tasks, keys = draw_tasks(rule, EvaluationConfig(n_mdps=100))
+        learner = BlockAgent(rule, *construct(rule))
+        captured = jax.jit(lambda keys, tasks: closed_loop(keys, tasks, rule, learner, 15, 20))
+        taught = closed_loop(keys, tasks, rule, rule.teacher, 15, 20)
+        for history in (closed_loop(keys, tasks, rule, learner, 15, 20), captured(keys, tasks)):
             assert history.dtype == jnp.float32
             assert history.shape == (100, 16, rule.q)
             assert np.isfinite(history).all()
             assert np.abs(history).max() < 10
-            # Where rounding changes an argmax or a draw, a world goes its own way.
+            # Where rounding changes an argmax or a draw, a task goes its own way.
             errors = np.abs(history - taught).max(axis=(1, 2))
             assert (errors < 1e-4).mean() > 0.9
 
@@ -281,11 +282,11 @@ def test_a_constructed_block_stays_finite_in_float32(rule):
 @rules
 def test_block_and_teacher_see_the_same_worlds(rule):
     """Shared keys: the same windows, hence the same parameters, for hundreds of windows."""
-    worlds, keys = held_out_worlds(rule, EvaluationConfig(seed=1, held_out=6), FAMILY)
-    worlds = in_double(worlds)
-    learner = BlockLearner(rule, *construct(rule, -1.5, dtype=jnp.float64))
-    block = run(keys, worlds, rule, learner, 300, 10)
-    teacher = run(keys, worlds, rule, rule.teacher, 300, 10)
+    tasks, keys = draw_tasks(rule, EvaluationConfig(seed=1, n_mdps=6), FAMILY)
+    tasks = in_double(tasks)
+    learner = BlockAgent(rule, *construct(rule, -1.5, dtype=jnp.float64))
+    block = closed_loop(keys, tasks, rule, learner, 300, 10)
+    teacher = closed_loop(keys, tasks, rule, rule.teacher, 300, 10)
     assert block.dtype == jnp.float64
     np.testing.assert_allclose(block, teacher, rtol=0, atol=1e-9)
     assert np.abs(teacher[:, 300] - teacher[:, 299]).max() > 1e-4
@@ -293,27 +294,27 @@ def test_block_and_teacher_see_the_same_worlds(rule):
 
 @rules
 def test_history(rule):
-    worlds, keys = held_out_worlds(rule, TINY, FAMILY)
-    history = run(keys, worlds, rule, rule.teacher, 7, 6)
+    tasks, keys = draw_tasks(rule, TINY, FAMILY)
+    history = closed_loop(keys, tasks, rule, rule.teacher, 7, 6)
     assert history.shape == (3, 8, rule.q)
-    np.testing.assert_array_equal(history[:, 0], worlds.u)
+    np.testing.assert_array_equal(history[:, 0], tasks.u)
     # Fewer windows of other random numbers: only the start is shared.
-    other = run(keys[::-1], worlds, rule, rule.teacher, 7, 6)
-    np.testing.assert_array_equal(other[:, 0], worlds.u)
+    other = closed_loop(keys[::-1], tasks, rule, rule.teacher, 7, 6)
+    np.testing.assert_array_equal(other[:, 0], tasks.u)
     assert (other[:, 1] != history[:, 1]).any()
-    np.testing.assert_array_equal(run(keys, worlds, rule, rule.teacher, 7, 6), history)
+    np.testing.assert_array_equal(closed_loop(keys, tasks, rule, rule.teacher, 7, 6), history)
 
 
 @rules
 def test_windows_follow_one_another(rule):
     """A learner that watches: each window starts where the one before it ended."""
-    worlds, keys = held_out_worlds(rule, TINY, FAMILY)
+    tasks, keys = draw_tasks(rule, TINY, FAMILY)
 
     def watch(features, u, window):
         return u.at[0].set(window.states[0]).at[1].set(window.states[-1])
 
-    history = np.asarray(run(keys, worlds, rule, watch, 12, 3))
-    np.testing.assert_array_equal(history[:, 1, 0], worlds.state)
+    history = np.asarray(closed_loop(keys, tasks, rule, watch, 12, 3))
+    np.testing.assert_array_equal(history[:, 1, 0], tasks.state)
     np.testing.assert_array_equal(history[:, 2:, 0], history[:, 1:-1, 1])
     assert len(np.unique(history[:, 1:, 1])) > 1
 
@@ -322,7 +323,7 @@ def test_windows_follow_one_another(rule):
 def test_the_answer_sets_the_behaviour(rule):
     """A learner of fixed answers: actions follow the policy of the last answer."""
     rule = eqx.tree_at(lambda rule: rule.epsilon, rule, 0.0)
-    worlds, keys = held_out_worlds(rule, dataclasses.replace(TINY, held_out=5), FAMILY)
+    tasks, keys = draw_tasks(rule, dataclasses.replace(TINY, n_mdps=5), FAMILY)
 
     def learner(features, u, window):
         behaviour = rule.behaviour(features, u)
@@ -330,7 +331,7 @@ def test_the_answer_sets_the_behaviour(rule):
         # Parameters on which the policy depends sharply; another entry keeps the record.
         return (u * -40 / jnp.abs(u).max()).at[-1].set(chances.min())
 
-    history = run(keys, worlds, rule, learner, 10, 8)
+    history = closed_loop(keys, tasks, rule, learner, 10, 8)
     assert (history[:, 1:, -1] > 0).all()
     if rule.name() == "sarsa":
         np.testing.assert_array_equal(history[:, 1:, -1], np.ones((5, 10)))
@@ -352,17 +353,17 @@ def moments(mdp, policy):
 
 
 def test_returns_and_their_spread():
-    config = EvaluationConfig(held_out=3, trajectories=4000, length=40)
-    worlds, _ = held_out_worlds(SMALL[0], config, RandomMDPs(4, 3, 0.6))
+    config = EvaluationConfig(n_mdps=3, trajectories=4000, length=40)
+    tasks, _ = draw_tasks(SMALL[0], config, RandomMDPs(4, 3, 0.6))
     policies = np.random.default_rng(0).dirichlet(np.ones(3), (2, 3, 4))
-    found = returns_of(jax.random.key(0), worlds.mdp, jnp.asarray(policies, jnp.float32), config)
+    found = returns_of(jax.random.key(0), tasks.mdp, jnp.asarray(policies, jnp.float32), config)
     assert {leaf.shape for leaf in found} == {(2, 3)}
-    for point, world in np.ndindex(2, 3):
-        mdp = jax.tree.map(lambda leaf, i=world: leaf[i], worlds.mdp)
-        mean, variance = moments(mdp, policies[point, world])
-        assert found.exact[point, world] == pytest.approx(mean, abs=1e-5)
-        assert found.variance[point, world] == pytest.approx(variance, rel=0.15)
-        error = abs(found.monte_carlo[point, world] - mean)
+    for point, task in np.ndindex(2, 3):
+        mdp = jax.tree.map(lambda leaf, i=task: leaf[i], tasks.mdp)
+        mean, variance = moments(mdp, policies[point, task])
+        assert found.exact[point, task] == pytest.approx(mean, abs=1e-5)
+        assert found.variance[point, task] == pytest.approx(variance, rel=0.15)
+        error = abs(found.monte_carlo[point, task] - mean)
         assert 0 < error < 4.5 * (variance / config.trajectories) ** 0.5
     # No two estimates share their random numbers.
     assert len(np.unique(found.monte_carlo - found.exact)) == 6
@@ -370,8 +371,8 @@ def test_returns_and_their_spread():
 
 def test_estimates_are_independent_of_one_another():
     """One policy at two points and in two equal MDPs: four different samples."""
-    worlds, _ = held_out_worlds(SMALL[0], TINY, FAMILY)
-    twins = jax.tree.map(lambda leaf: jnp.stack([leaf[0], leaf[0]]), worlds.mdp)
+    tasks, _ = draw_tasks(SMALL[0], TINY, FAMILY)
+    twins = jax.tree.map(lambda leaf: jnp.stack([leaf[0], leaf[0]]), tasks.mdp)
     policies = jnp.full((2, 2, 4, 3), 1 / 3, jnp.float32)
     found = returns_of(jax.random.key(0), twins, policies, TINY)
     assert len(np.unique(found.exact)) == 1
@@ -381,9 +382,9 @@ def test_estimates_are_independent_of_one_another():
 def test_oracle_and_uniform():
     mdp = FAMILY.sample(jax.random.key(0), jnp.float64)
     best = np.asarray(optimal_action_values(mdp, 1e-10)).argmax(axis=1)
-    np.testing.assert_array_equal(oracle(mdp), np.eye(3)[best])
-    np.testing.assert_array_equal(uniform(mdp), np.full((4, 3), 1 / 3))
-    assert uniform(mdp).dtype == jnp.float64
+    np.testing.assert_array_equal(oracle_policy(mdp), np.eye(3)[best])
+    np.testing.assert_array_equal(uniform_policy(mdp), np.full((4, 3), 1 / 3))
+    assert uniform_policy(mdp).dtype == jnp.float64
 
 
 @functools.cache
@@ -397,9 +398,12 @@ def tiny_evaluation(rule):
 def test_evaluation_has_every_contender(rule):
     evaluation = tiny_evaluation(rule)
     np.testing.assert_array_equal(evaluation.points, [0, 2, 4])
-    learners = {(name, reading) for name in ("block", "teacher") for reading in READINGS}
-    assert set(evaluation.returns) == learners | {("oracle", "policy"), ("uniform", "policy")}
-    assert set(READINGS) == {"policy", "behaviour"}
+    learners = {(name, reading) for name in ("block", "teacher") for reading in POLICY_KINDS}
+    assert set(evaluation.returns) == learners | {
+        ("oracle", "policy"),
+        ("uniform", "policy"),
+    }
+    assert set(POLICY_KINDS) == {"policy", "behaviour"}
     for name, returns in evaluation.returns.items():
         for leaf in returns:
             assert isinstance(leaf, np.ndarray)
@@ -411,21 +415,21 @@ def test_evaluation_has_every_contender(rule):
 @rules
 def test_exact_returns_are_those_of_the_frozen_iterates(rule):
     evaluation = tiny_evaluation(rule)
-    worlds, keys = held_out_worlds(rule, TINY, FAMILY)
+    tasks, keys = draw_tasks(rule, TINY, FAMILY)
     P, V = construct(rule)
     expected = {name: np.zeros((3, 3)) for name in evaluation.returns}
-    for name, learner in (("block", BlockLearner(rule, P, 0.5 * V)), ("teacher", rule.teacher)):
-        history = run(keys, worlds, rule, learner, TINY.steps, TINY.window_length)
-        for point, world in np.ndindex(3, 3):
-            mdp, features = jax.tree.map(lambda x, i=world: x[i], (worlds.mdp, worlds.features))
-            u = history[world, TINY.points[point]]
+    for name, learner in (("block", BlockAgent(rule, P, 0.5 * V)), ("teacher", rule.teacher)):
+        history = closed_loop(keys, tasks, rule, learner, TINY.steps, TINY.window_length)
+        for point, task in np.ndindex(3, 3):
+            mdp, features = jax.tree.map(lambda x, i=task: x[i], (tasks.mdp, tasks.features))
+            u = history[task, TINY.points[point]]
             target, acting = rule.policy(features, u), rule.behaviour(features, u)
-            expected[name, "policy"][point, world] = expected_return(mdp, target)
-            expected[name, "behaviour"][point, world] = expected_return(mdp, acting)
-    for world in range(3):
-        mdp = jax.tree.map(lambda x, i=world: x[i], worlds.mdp)
-        expected["oracle", "policy"][:, world] = expected_return(mdp, oracle(mdp))
-        expected["uniform", "policy"][:, world] = expected_return(mdp, uniform(mdp))
+            expected[name, "policy"][point, task] = expected_return(mdp, target)
+            expected[name, "behaviour"][point, task] = expected_return(mdp, acting)
+    for task in range(3):
+        mdp = jax.tree.map(lambda x, i=task: x[i], tasks.mdp)
+        expected["oracle", "policy"][:, task] = expected_return(mdp, oracle_policy(mdp))
+        expected["uniform", "policy"][:, task] = expected_return(mdp, uniform_policy(mdp))
     for name, returns in evaluation.returns.items():
         np.testing.assert_allclose(
             returns.exact, expected[name][: len(returns.exact)], rtol=0, atol=2e-6, err_msg=name
@@ -448,7 +452,7 @@ def test_nobody_beats_the_oracle(rule):
 def test_a_constructed_block_evaluates_as_its_teacher():
     rule = SMALL[1]
     returns = evaluate(rule, *construct(rule), TINY, FAMILY).returns
-    for reading in READINGS:
+    for reading in POLICY_KINDS:
         block, teacher = returns["block", reading], returns["teacher", reading]
         np.testing.assert_allclose(block.exact, teacher.exact, rtol=0, atol=1e-5)
         # Common random numbers end with the closed loop: the estimates are separate samples.

@@ -13,7 +13,8 @@ TRIALS = 30
 SCRIPT = """
 import json, os, pathlib, signal, sys, time
 import numpy as np
-from icrl_flax import Report, RandomMDPs, Sarsa, TrainingConfig, checkpoint, load
+from icrl_flax import Report, RandomMDPs, Sarsa, TrainingConfig, load
+from icrl_flax.training import checkpoint as checkpoint
 
 folder, manner, trials = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 rule, rng = Sarsa(), np.random.default_rng(0)

@@ -12,13 +12,13 @@ import pytest
 from own_process import ROOT
 
 from icrl_flax import RandomMDPs, Run, Sarsa, TrainingConfig, training_batch
-from icrl_flax.batched import layout
-from icrl_flax.sweep import usual_batch
+from icrl_flax.experiments.run import usual_batch
+from icrl_flax.training.batched import layout
 
 SPEC = {
     "seeds": 8,
     "batch": 1,
-    "algorithm": {"name": "sarsa", "d": 2},
+    "rule": {"name": "sarsa", "d": 2},
     "family": {"n_states": 2, "n_actions": 2},
     "training": {"mdps": 4, "windows": 5, "window_length": 3, "decay_every": 1},
 }

@@ -8,18 +8,10 @@ import numpy as np
 import pytest
 from samples import sparse_mdp, sparse_rows
 
-from icrl_flax import (
-    RandomMDPs,
-    TabularMDP,
-    action_values,
-    average_reward,
-    expected_return,
-    expected_rewards,
-    greedy,
-    monte_carlo_return,
-    optimal_action_values,
-    policy_value,
-)
+from icrl_flax import RandomMDPs, TabularMDP, expected_return, optimal_action_values, policy_value
+from icrl_flax.control import monte_carlo_return
+from icrl_flax.experience import greedy
+from icrl_flax.mdps import action_values, average_reward, expected_rewards
 
 S, A = 4, 3
 

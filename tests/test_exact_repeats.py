@@ -17,7 +17,7 @@ from icrl_flax import load
 
 COMMANDS = [
     ["train", "sarsa", "--out=run", "--d=4", "--n-states=5", "--n-actions=3", "--mdps=20"],
-    ["evaluate", "run", "--held-out=3", "--steps=4", "--every=2", "--trajectories=4"],
+    ["evaluate", "run", "--n-mdps=3", "--steps=4", "--every=2", "--trajectories=4"],
 ]
 BIT_FOR_BIT = ["run/params.safetensors", "run/loss.npy", "run/evaluation.csv"]
 SCRIPT = """

@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from icrl_flax import (
-    FAMILIES,
-    ChainMDPs,
-    DeterministicMDPs,
-    MDPFamily,
-    Sarsa,
-    SparseMDPs,
-    draw_world,
-)
+from icrl_flax import MDPFamily, Sarsa, draw_task
+from icrl_flax.mdps import FAMILIES, ChainMDPs, DeterministicMDPs, SparseMDPs
 
 S, A, DRAWS = 5, 3, 400
 
@@ -47,8 +40,8 @@ def test_what_all_families_share(name):
     correlations = np.corrcoef(np.stack(parts)) - np.eye(3)
     assert np.abs(correlations).max() < 4 / np.sqrt(DRAWS)
     # An agent can stand in one.
-    world = draw_world(jax.random.key(1), Sarsa(d=2), SAMPLES[name], jnp.float64)
-    assert 0 <= int(world.state) < S
+    task = draw_task(jax.random.key(1), Sarsa(d=2), SAMPLES[name], jnp.float64)
+    assert 0 <= int(task.state) < S
 
 
 @pytest.mark.parametrize("k", [1, 2, S])

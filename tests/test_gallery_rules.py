@@ -11,11 +11,11 @@ import pytest
 from icrl_flax import (
     RandomMDPs,
     Window,
-    attention,
     build_prompt,
     construct,
     discover,
-    draw_world,
+    draw_task,
+    linear_attention,
     readout,
     rollout,
 )
@@ -59,7 +59,7 @@ def answers(rule, case):
     def one(case):
         P, V = construct(rule, case.c, case.free, jnp.float64)
         tokens = rule.tokens(case.features, case.u, case.window)
-        block = readout(attention(P, V, build_prompt(tokens, case.u)), rule.q)
+        block = readout(linear_attention(P, V, build_prompt(tokens, case.u)), rule.q)
         return rule.teacher(case.features, case.u, case.window), block
 
     return jax.vmap(one)(case)
@@ -104,18 +104,18 @@ def test_forty_layers_are_forty_sweeps(name):
     @jax.jit
     @jax.vmap
     def error(key):
-        world = draw_world(key, rule, RandomMDPs(), jnp.float64)
-        behaviour = rule.behaviour(world.features, world.u)
-        window = rollout(key, world.mdp, behaviour, world.state, 20)
+        task = draw_task(key, rule, RandomMDPs(), jnp.float64)
+        behaviour = rule.behaviour(task.features, task.u)
+        window = rollout(key, task.mdp, behaviour, task.state, 20)
         P, V = construct(rule, 0.7, dtype=jnp.float64)
-        tokens = rule.tokens(world.features, world.u, window)
+        tokens = rule.tokens(task.features, task.u, window)
         H = jax.lax.fori_loop(
-            0, 40, lambda _, H: attention(P, V, H), build_prompt(tokens, world.u)
+            0, 40, lambda _, H: linear_attention(P, V, H), build_prompt(tokens, task.u)
         )
-        u = jax.lax.fori_loop(0, 40, lambda _, u: rule.teacher(world.features, u, window), world.u)
-        again = rule.tokens(world.features, u, window)
+        u = jax.lax.fori_loop(0, 40, lambda _, u: rule.teacher(task.features, u, window), task.u)
+        again = rule.tokens(task.features, u, window)
         apart = jnp.abs(readout(H, rule.q) - u).max() / jnp.abs(u).max()
-        return apart, jnp.abs(again - tokens).max(), jnp.abs(u - world.u).max()
+        return apart, jnp.abs(again - tokens).max(), jnp.abs(u - task.u).max()
 
     apart, stale, moved = error(keys)
     assert apart.max() <= 1e-9
@@ -126,11 +126,11 @@ def test_forty_layers_are_forty_sweeps(name):
 @pytest.mark.parametrize("name", ["expected-sarsa", "reinforce", "actor-critic"])
 def test_where_tokens_hold_the_policy_they_age(name):
     rule = RULES[name]()
-    world = draw_world(jax.random.key(0), rule, RandomMDPs(), jnp.float64)
-    behaviour = rule.behaviour(world.features, world.u)
-    window = rollout(jax.random.key(1), world.mdp, behaviour, world.state, 20)
-    then = rule.tokens(world.features, world.u, window)
-    now = rule.tokens(world.features, -world.u, window)
+    task = draw_task(jax.random.key(0), rule, RandomMDPs(), jnp.float64)
+    behaviour = rule.behaviour(task.features, task.u)
+    window = rollout(jax.random.key(1), task.mdp, behaviour, task.state, 20)
+    then = rule.tokens(task.features, task.u, window)
+    now = rule.tokens(task.features, -task.u, window)
     assert jnp.abs(now - then).max() > 1e-2
 
 

@@ -6,15 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icrl_flax import (
-    episode_returns,
-    expected_return,
-    explore,
-    from_gymnasium,
-    oracle,
-    rollout,
-    uniform,
-)
+from icrl_flax import expected_return, from_gymnasium, rollout
+from icrl_flax.control import oracle_policy, uniform_policy
+from icrl_flax.experience import epsilon_mix
+from icrl_flax.mdps import episode_returns
 
 ENVIRONMENTS = {
     "FrozenLake-v1": {"is_slippery": True},
@@ -76,7 +71,7 @@ def test_the_cliff_is_no_end():
     assert mdp.reward[36, 1, 36] == -100
     # 13 moves at −1 are the best way.
     best = -sum(0.9**i for i in range(13))
-    assert float(expected_return(mdp, oracle(mdp))) == pytest.approx(best, rel=1e-6)
+    assert float(expected_return(mdp, oracle_policy(mdp))) == pytest.approx(best, rel=1e-6)
 
 
 @names
@@ -86,7 +81,7 @@ def test_exact_return_is_what_the_environment_pays(name, policy):
     episodes = 3000 if name.startswith("FrozenLake") else 300
     env = make(name)  # time limits of 100 and 200 steps leave out a share of 0.9¹⁰⁰ at most
     mdp = from_gymnasium(env, gamma)
-    table = uniform(mdp) if policy == "uniform" else explore(oracle(mdp), 0.25)
+    table = uniform_policy(mdp) if policy == "uniform" else epsilon_mix(oracle_policy(mdp), 0.25)
     exact = float(expected_return(mdp, table))
     returns = episode_returns(env, table, gamma, episodes, seed=5, longest=120)
     assert returns.shape == (episodes,)
@@ -100,7 +95,7 @@ def test_rollouts_agree_with_the_environment():
     """Rewards of a rollout that restarts, per step, against the environment reset by hand."""
     env = make("FrozenLake-v1")
     mdp = from_gymnasium(env, 0.9)
-    table = explore(oracle(mdp), 0.25)
+    table = epsilon_mix(oracle_policy(mdp), 0.25)
     window = jax.jit(rollout, static_argnames="n")(jax.random.key(0), mdp, table, 0, n=4000)
     starts = np.asarray(window.states[1:])[np.asarray(window.terminated)]
     assert (starts == 0).all()

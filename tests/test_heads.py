@@ -8,31 +8,31 @@ import reference
 from flax import nnx
 
 from icrl_flax import (
-    BlockLearner,
+    BlockAgent,
     Effective,
     LinearAttentionBlock,
     RandomMDPs,
     TrainingConfig,
     align,
-    attention,
-    bilinear_term,
     build_prompt,
     cli,
     construct,
     decompose,
-    draw_world,
+    draw_task,
     embed,
     initial_effective,
+    linear_attention,
     load,
     readout,
     rollout,
     split,
     train,
 )
-from icrl_flax.algorithms.gtd2 import Gtd2
-from icrl_flax.algorithms.tdc import Tdc
-from icrl_flax.construction import mix
-from icrl_flax.prompt import identity_blocks
+from icrl_flax.attention import bilinear_term
+from icrl_flax.attention.symmetry import mix
+from icrl_flax.attention.weights import identity_blocks
+from icrl_flax.rules.gtd2 import Gtd2
+from icrl_flax.rules.tdc import Tdc
 
 N, P_, Q, HEADS = 5, 4, 3, 2
 D = P_ + Q + 1
@@ -56,7 +56,7 @@ def test_the_heads_of_a_block_add_up(weights):
     expected = np.asarray(H)
     for head in range(HEADS):
         expected = expected + reference.block(*map(np.asarray, (P[head], V[head], H))) - H
-    np.testing.assert_allclose(attention(P, V, H), expected, rtol=1e-11)
+    np.testing.assert_allclose(linear_attention(P, V, H), expected, rtol=1e-11)
     terms = decompose(split(P, V, P_), tokens, u)
     np.testing.assert_allclose(terms.total, readout(expected, Q), rtol=1e-11)
     blocks = split(P, V, P_)
@@ -71,7 +71,9 @@ def test_the_heads_of_a_block_add_up(weights):
 def test_one_head_with_an_axis_is_one_head_without(weights):
     P, V, tokens, u = weights
     H = build_prompt(tokens, u)
-    np.testing.assert_allclose(attention(P[:1], V[:1], H), attention(P[0], V[0], H), rtol=1e-13)
+    np.testing.assert_allclose(
+        linear_attention(P[:1], V[:1], H), linear_attention(P[0], V[0], H), rtol=1e-13
+    )
 
 
 def test_split_and_embed_undo_each_other(weights):
@@ -94,7 +96,9 @@ def test_module_holds_every_head(weights):
     block = LinearAttentionBlock.from_matrices(P, V, P_)
     np.testing.assert_array_equal(block.P[...], P)
     np.testing.assert_allclose(
-        block.update(tokens, u), readout(attention(P, V, build_prompt(tokens, u)), Q), rtol=1e-14
+        block.update(tokens, u),
+        readout(linear_attention(P, V, build_prompt(tokens, u)), Q),
+        rtol=1e-14,
     )
     fresh = LinearAttentionBlock(P_, Q, heads=HEADS, rngs=nnx.Rngs(0))
     assert fresh.P[...].shape == fresh.V[...].shape == (HEADS, D, D)
@@ -175,15 +179,15 @@ def test_both_ways_of_training_agree():
 
 def test_block_learner_takes_heads():
     rule = Gtd2(d=2)
-    world = draw_world(jax.random.key(0), rule, RandomMDPs(3, 2), jnp.float64)
-    behaviour = rule.behaviour(world.features, world.u)
-    window = rollout(jax.random.key(1), world.mdp, behaviour, world.state, 8)
+    task = draw_task(jax.random.key(0), rule, RandomMDPs(3, 2), jnp.float64)
+    behaviour = rule.behaviour(task.features, task.u)
+    window = rollout(jax.random.key(1), task.mdp, behaviour, task.state, 8)
     P, V = construct(rule, 2.0, dtype=jnp.float64)
-    answer = BlockLearner(rule, P, V)(world.features, world.u, window)
-    expected = rule.teacher(world.features, world.u, window)
+    answer = BlockAgent(rule, P, V)(task.features, task.u, window)
+    expected = rule.teacher(task.features, task.u, window)
     np.testing.assert_allclose(answer, expected, rtol=1e-12)
     with pytest.raises(ValueError, match="P must have shape"):
-        BlockLearner(rule, P[0], V[0])
+        BlockAgent(rule, P[0], V[0])
 
 
 def test_command_line_and_checkpoint(tmp_path, capsys):

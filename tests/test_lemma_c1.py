@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 import reference
 
-from icrl_flax import attention, bilinear_term, build_prompt, decompose, readout, split
+from icrl_flax import build_prompt, decompose, linear_attention, readout, split
+from icrl_flax.attention import bilinear_term
 
 
 @jax.jit
 def both(*given):
     P, V, tokens, u = map(jnp.asarray, given)
     blocks = split(P, V, tokens.shape[1])
-    return decompose(blocks, tokens, u), readout(attention(P, V, build_prompt(tokens, u)), u.size)
+    return decompose(blocks, tokens, u), readout(
+        linear_attention(P, V, build_prompt(tokens, u)), u.size
+    )
 
 
 def instance(seed, n, p, q):

@@ -45,7 +45,7 @@ def repository(tmp_path: Path) -> Path:
     """Return a miniature repository with one notebook."""
     files = {
         "icrl_flax/__init__.py": "ONE = 1\n",
-        "icrl_flax/algorithms/sarsa.py": "TWO = 2\n",
+        "icrl_flax/rules/sarsa.py": "TWO = 2\n",
         "notebooks/chapter.md": NOTEBOOK,
         "pyproject.toml": PYPROJECT,
         "requirements.txt": "# pins\njax==0.10.2\n",
@@ -86,8 +86,8 @@ def write(path: Path, content: str) -> None:
     [
         ("notebooks/chapter.md", NOTEBOOK.replace("1 + 1", "1 + 2")),
         ("icrl_flax/__init__.py", "ONE = 1.0\n"),
-        ("icrl_flax/algorithms/sarsa.py", ""),
-        ("icrl_flax/algorithms/new.py", ""),
+        ("icrl_flax/rules/sarsa.py", ""),
+        ("icrl_flax/rules/new.py", ""),
         ("requirements.txt", "# pins\njax==0.10.3\n"),
         ("requirements.txt", "# pins\njax==0.10.2\nflax==0.12.8\n"),
     ],
@@ -105,10 +105,10 @@ def test_key_follows_file_names(tool: ModuleType, repository: Path, source: Path
     """Renaming a module, or moving text between modules, is a change as well."""
     library = repository / "icrl_flax"
     keys = {tool.freshness_key(source)}
-    (library / "algorithms/sarsa.py").rename(library / "algorithms/td.py")
+    (library / "rules/sarsa.py").rename(library / "rules/td.py")
     keys.add(tool.freshness_key(source))
     write(library / "__init__.py", "")
-    write(library / "algorithms/td.py", "ONE = 1\nTWO = 2\n")
+    write(library / "rules/td.py", "ONE = 1\nTWO = 2\n")
     keys.add(tool.freshness_key(source))
     assert len(keys) == 3
 

@@ -85,7 +85,7 @@ def browser():
 def by_the_library(key, rule, family, n, ties, blocks):
     """A world with its first window as JavaScript is told of it, and the library's answers."""
     world_key, window_key = jax.random.split(key)
-    world = icrl.draw_world(world_key, rule, family, jnp.float64)
+    world = icrl.draw_task(world_key, rule, family, jnp.float64)
     mdp, features, w = world.mdp, world.features, world.u
     if ties:
         features = features.at[:, 1].set(features[:, 0])
@@ -93,7 +93,12 @@ def by_the_library(key, rule, family, n, ties, blocks):
     window = icrl.rollout(window_key, mdp, behaviour, world.state, n)
     at = values[window.states, window.actions]
     tokens, best = rule.tokens(features, w, window), icrl.optimal_action_values(mdp, 1e-12)
-    policies = (icrl.greedy(best), icrl.uniform(mdp), icrl.greedy(values), behaviour)
+    policies = (
+        icrl.experience.greedy(best),
+        icrl.control.uniform_policy(mdp),
+        icrl.experience.greedy(values),
+        behaviour,
+    )
     given = {
         "state": world.state, "initial": mdp.initial, "transition": mdp.transition,
         "reward": mdp.reward[0], "features": features, "w": w,
@@ -101,7 +106,7 @@ def by_the_library(key, rule, family, n, ties, blocks):
         "draws": jax.random.uniform(window_key, (n + 1, 2), jnp.float64),
     }  # fmt: skip
     answers = {
-        "values": values, "policy": icrl.greedy(values), "behaviour": behaviour,
+        "values": values, "policy": icrl.experience.greedy(values), "behaviour": behaviour,
         "states": window.states, "actions": window.actions, "rewards": window.rewards,
         "tokens": tokens, "prompt": icrl.build_prompt(tokens, w),
         "errors": window.rewards + family.gamma * at[1:] - at[:-1],
@@ -111,11 +116,11 @@ def by_the_library(key, rule, family, n, ties, blocks):
     }  # fmt: skip
     for name, effective in blocks.items():
         P, V = icrl.embed(effective)
-        H_out = icrl.attention(P, V, icrl.build_prompt(tokens, w))
+        H_out = icrl.linear_attention(P, V, icrl.build_prompt(tokens, w))
         answers |= {
             f"{name} P": P, f"{name} V": V, f"{name} H_out": H_out,
             f"{name} scores": tokens @ (effective.P12 @ icrl.augment(w)),
-            f"{name} answer": w + icrl.bilinear_term(effective, tokens, w),
+            f"{name} answer": w + icrl.attention.bilinear_term(effective, tokens, w),
             f"{name} readout": icrl.readout(H_out, rule.d),
         }  # fmt: skip
     return given, answers

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 
-from icrl_flax import policy
+from icrl_flax.experience import policies as policy
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
@@ -29,11 +29,11 @@ def test_softmax_is_the_papers_and_does_not_overflow():
 @pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])
 def test_explore_mixes_with_the_uniform_policy(epsilon):
     pi = np.random.default_rng(1).dirichlet(np.ones(4), 3)
-    mixed = policy.explore(jnp.asarray(pi), epsilon)
+    mixed = policy.epsilon_mix(jnp.asarray(pi), epsilon)
     np.testing.assert_allclose(mixed, reference.mixed(pi, epsilon), rtol=1e-14)
 
 
 def test_explore_takes_a_traced_epsilon():
     pi = jnp.array([[1.0, 0.0]])
-    mixed = jax.vmap(lambda epsilon: policy.explore(pi, epsilon))(jnp.array([0.0, 0.5]))
+    mixed = jax.vmap(lambda epsilon: policy.epsilon_mix(pi, epsilon))(jnp.array([0.0, 0.5]))
     np.testing.assert_array_equal(mixed[:, 0], [[1, 0], [0.75, 0.25]])

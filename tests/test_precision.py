@@ -11,13 +11,13 @@ from icrl_flax import (
     Examples,
     RandomMDPs,
     Sarsa,
-    attention,
-    bilinear_term,
     decompose,
-    lives,
+    linear_attention,
     split,
+    stream,
 )
-from icrl_flax.training import TrainingState, consume
+from icrl_flax.attention import bilinear_term
+from icrl_flax.training.single import TrainingState, consume
 from icrl_flax.verification import random_case, relative_error
 
 
@@ -34,10 +34,10 @@ THETA, TOKENS, U = Effective(ones(3, 2), ones(1, 3)), ones(4, 3), ones(1)
 STATE = TrainingState(THETA, optax.sgd(0.1).init(THETA))
 BATCH = Examples(TOKENS[None], U[None], U[None])
 PRODUCTS = {
-    "attention": lambda: attention(ones(5, 5), ones(5, 5), ones(5, 4)),
+    "attention": lambda: linear_attention(ones(5, 5), ones(5, 5), ones(5, 4)),
     "bilinear_term": lambda: bilinear_term(THETA, TOKENS, U),
     "decompose": lambda: decompose(split(ones(5, 5), ones(5, 5), 3), TOKENS, U),
-    "lives": lambda: lives(jax.random.key(0), jnp.arange(2), Sarsa(d=1), RandomMDPs(2, 2), 2, 3),
+    "stream": lambda: stream(jax.random.key(0), jnp.arange(2), Sarsa(d=1), RandomMDPs(2, 2), 2, 3),
     "consume": lambda: consume(
         STATE,
         BATCH,

@@ -8,12 +8,12 @@ from own_process import COMMAND, environment
 
 from icrl_flax import load
 from icrl_flax._progress import Progress
-from icrl_flax.sweep import finished_cells
+from icrl_flax.experiments.run import finished_cells
 
 GRID = """
 seeds = 2
 batch = 1
-[algorithm]
+[rule]
 name = "sarsa"
 d = 2
 [family]

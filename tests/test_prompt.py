@@ -6,7 +6,7 @@ import pytest
 import reference
 
 from icrl_flax import Effective, augment, build_prompt, embed, readout, split
-from icrl_flax.prompt import identity_blocks, sum_over_heads
+from icrl_flax.attention.weights import identity_blocks, sum_over_heads
 
 
 @pytest.mark.parametrize(("n", "p", "q"), [(1, 1, 1), (4, 7, 3), (20, 13, 9)])

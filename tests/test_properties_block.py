@@ -22,18 +22,18 @@ from icrl_flax import (
     Effective,
     Sarsa,
     align,
-    attention,
-    bilinear_term,
     build_prompt,
     construct,
     decompose,
     embed,
+    linear_attention,
     readout,
     rescale,
     split,
 )
-from icrl_flax.algorithms.actor_critic import ActorCriticFeatures
-from icrl_flax.training import sample_loss
+from icrl_flax.attention import bilinear_term
+from icrl_flax.rules.actor_critic import ActorCriticFeatures
+from icrl_flax.training.single import sample_loss
 
 # Few shapes: XLA compiles a program for each.
 SIZES = [(1, 1, 1, 1), (2, 3, 3, 4), (3, 1, 2, 7)]  # d, m, S = A, n
@@ -109,14 +109,14 @@ def assert_close(found, expected, P, V, tokens, u):
 
 @jax.jit
 def answer(P, V, tokens, u):
-    return readout(attention(P, V, build_prompt(tokens, u)), u.size)
+    return readout(linear_attention(P, V, build_prompt(tokens, u)), u.size)
 
 
 @jax.jit
 def constructed(rule, features, u, path, c, free):
     P, V = construct(rule, c, free, jnp.float64)
     tokens = rule.tokens(features, u, as_window(*path))
-    return P, V, tokens, readout(attention(P, V, build_prompt(tokens, u)), rule.q)
+    return P, V, tokens, readout(linear_attention(P, V, build_prompt(tokens, u)), rule.q)
 
 
 @pytest.mark.parametrize("kind", [Sarsa, ActorCritic])
@@ -167,7 +167,7 @@ def test_prompt_by_loops(block):
     H = build_prompt(tokens, u)
     np.testing.assert_array_equal(H, reference.prompt(tokens, u))
     np.testing.assert_array_equal(readout(H, u.size), u)
-    P, V, H, out = map(np.asarray, (P, V, H, attention(P, V, H)))
+    P, V, H, out = map(np.asarray, (P, V, H, linear_attention(P, V, H)))
     size = reference.block(*map(np.abs, (P, V, H)))
     assert (np.abs(out - reference.block(P, V, H)) <= 1e-13 * size).all()
 

@@ -74,4 +74,4 @@ def test_checkpoint_round_trip(run, data):
         assert found.dtype == written.dtype
         assert found.shape == written.shape
         assert found.tobytes() == written.tobytes()
-    assert (read.algorithm, read.family, read.training) == (rule, family, training)
+    assert (read.rule, read.family, read.training) == (rule, family, training)

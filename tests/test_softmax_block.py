@@ -15,14 +15,13 @@ from icrl_flax import (
     Run,
     Sarsa,
     TrainingConfig,
-    lives,
-    softmax_attention,
-    softmax_term,
     split,
+    stream,
     train,
     train_batch,
     training_run,
 )
+from icrl_flax.attention import softmax_attention, softmax_term
 
 RULE, FAMILY = Sarsa(d=2), RandomMDPs(3, 2)
 CONFIG = TrainingConfig(
@@ -93,7 +92,7 @@ def test_first_updates_follow_the_losss_slope(effective):
     start, end = training_run(RULE, config, FAMILY)
     assert end.losses[0] == effective[1].losses[0]
     _, key = jax.random.split(jax.random.key(config.seed))
-    data = lives(key, jnp.arange(1), RULE, FAMILY, 1, config.window_length, jnp.float64)
+    data = stream(key, jnp.arange(1), RULE, FAMILY, 1, config.window_length, jnp.float64)
     tokens, u, target = (np.asarray(x)[0, 0] for x in (data.tokens, data.u, data.target))
 
     def loss(P, V):

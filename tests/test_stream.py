@@ -7,8 +7,8 @@ import numpy as np
 import reference
 from samples import sparse_mdp
 
-from icrl_flax import ActorCritic, RandomMDPs, Sarsa, TabularMDP, life, lives
-from icrl_flax.algorithms.actor_critic import ActorCriticFeatures
+from icrl_flax import ActorCritic, RandomMDPs, Sarsa, TabularMDP, stream, stream_one
+from icrl_flax.rules.actor_critic import ActorCriticFeatures
 
 S, A, N, WINDOWS = 4, 3, 5, 20
 
@@ -44,7 +44,7 @@ class KnownActorCritic(ActorCritic):
         return self.known[1]
 
 
-run = eqx.filter_jit(life)
+run = eqx.filter_jit(stream_one)
 
 
 def known_sarsa(rng, epsilon):
@@ -172,7 +172,7 @@ def test_actor_critic_windows_from_their_tokens():
 
 def test_mdps_do_not_depend_on_their_company():
     def generate(numbers):
-        return lives(
+        return stream(
             jax.random.key(0),
             jnp.asarray(numbers),
             Sarsa(d=3),
@@ -213,7 +213,7 @@ class TelltaleSarsa(Sarsa):
 
 
 def test_everything_is_drawn_with_a_key_of_its_own():
-    examples = lives(
+    examples = stream(
         jax.random.key(1), jnp.arange(3), TelltaleSarsa(d=1), TelltaleMDPs(2, 2), 1, 1, jnp.float64
     )
     # φ, r and w of each MDP: nine keys.
@@ -223,7 +223,7 @@ def test_everything_is_drawn_with_a_key_of_its_own():
 
 
 def test_single_precision():
-    examples = lives(
+    examples = stream(
         jax.random.key(0), jnp.arange(2), Sarsa(d=3), RandomMDPs(S, A), 2, N, jnp.float32
     )
     assert {leaf.dtype for leaf in jax.tree.leaves(examples)} == {np.dtype("float32")}

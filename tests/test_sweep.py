@@ -30,13 +30,13 @@ from icrl_flax import (
     sweep,
     train,
 )
-from icrl_flax.batched import BatchReport
-from icrl_flax.families import ChainMDPs
-from icrl_flax.sweep import RESULTS, _locked, _results
+from icrl_flax.experiments.run import RESULTS, _locked, _results
+from icrl_flax.mdps.families import ChainMDPs
+from icrl_flax.training.batched import BatchReport
 
 SMALL = """
 seeds = 2
-[algorithm]
+[rule]
 name = "sarsa"
 d = 2
 [family]
@@ -67,7 +67,7 @@ def write(tmp_path):
 def test_grid_in_order(write):
     axes = '[axes]\n"training.gain" = [0.1, 1]\nalgorithm.epsilon = [0.0, 0.5]\n'
     spec = read_spec(write(SMALL + axes))
-    assert spec.columns == ("algorithm.name", "training.gain", "algorithm.epsilon")
+    assert spec.columns == ("rule.name", "training.gain", "rule.epsilon")
     expected = itertools.product([0.1, 1.0], [0.0, 0.5], [0, 1])
     for cell, (gain, epsilon, seed) in zip(spec.cells, expected, strict=True):
         assert cell.axis == ""
@@ -89,8 +89,8 @@ def test_grid_in_order(write):
 ONE_AT_A_TIME = """
 [axes]
 "training.window_length" = [2, 3]
-"algorithm.alpha" = [0.2, 0.4]
-size = [{ "family.n_states" = 4, "algorithm.d" = 8 }, { family.n_states = 3, algorithm.d = 6 }]
+"rule.alpha" = [0.2, 0.4]
+size = [{ "family.n_states" = 4, "rule.d" = 8 }, { family.n_states = 3, rule.d = 6 }]
 "family.name" = ["chain"]
 """
 
@@ -99,14 +99,14 @@ def test_one_at_a_time(write):
     text = 'design = "one-at-a-time"\nbatch = 3\n' + SMALL + ONE_AT_A_TIME
     spec = read_spec(write(text))
     # Values of the base itself are not run again.
-    axes = ["base", "training.window_length", "algorithm.alpha", "size", "size", "family.name"]
+    axes = ["base", "training.window_length", "rule.alpha", "size", "size", "family.name"]
     assert [cell.axis for cell in spec.cells] == [axis for axis in axes for _ in (0, 1)]
     base, longer, alpha, first, second, chain = (cell.run for cell in spec.cells[::2])
     assert longer.config == dataclasses.replace(base.config, window_length=2)
     assert longer._replace(config=base.config) == base
-    assert alpha == base._replace(algorithm=Sarsa(d=2, alpha=0.4))
-    assert (first.family.n_states, first.algorithm.d) == (4, 8)
-    assert (second.family.n_states, second.algorithm.d) == (3, 6)
+    assert alpha == base._replace(rule=Sarsa(d=2, alpha=0.4))
+    assert (first.family.n_states, first.rule.d) == (4, 8)
+    assert (second.family.n_states, second.rule.d) == (3, 6)
     assert chain == base._replace(family=ChainMDPs(3, 2))
     assert spec.cells[6].settings == ("sarsa", 3, 0.2, 4, 8, "random")
     # 0 to 3 and 4, 5 differ in numbers only; of four in batches of three make two and two.
@@ -114,10 +114,10 @@ def test_one_at_a_time(write):
 
 
 def test_algorithms_are_an_axis(write):
-    text = 'seeds = [3, 1]\n[axes]\n"algorithm.name" = ["sarsa", "actor-critic"]\n'
+    text = 'seeds = [3, 1]\n[axes]\n"rule.name" = ["sarsa", "actor-critic"]\n'
     spec = read_spec(write(text))
     runs = [cell.run for cell in spec.cells]
-    assert [run.algorithm.name() for run in runs] == ["sarsa"] * 2 + ["actor-critic"] * 2
+    assert [run.rule.name() for run in runs] == ["sarsa"] * 2 + ["actor-critic"] * 2
     assert [run.config.seed for run in runs] == [3, 1, 3, 1]
     assert all(run.config == TrainingConfig(seed=run.config.seed) for run in runs)
 
@@ -154,18 +154,18 @@ WRONG = {
     "[axes]\nx = [{}]": "axes: the tables of x must set the same keys",
     "[axes]\nx = [{training.gain = 1}, {training.decay = 1}]": "must set the same keys",
     "[axes]\n'training.gain' = [1]\nx = [{training.gain = 2}]": "training.gain once",
-    "[algorithm]\nname = 'q-learning'": "algorithm.name must be one of .*, got 'q-learning'",
-    "[algorithm]\nname = 3": "algorithm.name must be one of .*, got 3",
-    "[algorithm]\nname = 'sarsa'\nm = 3": "algorithm.m is unknown, got 3; Sarsa has d, alpha",
-    "[algorithm]\nname = 'sarsa'\nfeatures = 'one-hot'\nd = 5": "algorithm.d must be S·A .* got 5",
-    "[algorithm]\nalpha = 1": "algorithm.name must be given",
+    "[rule]\nname = 'q-learning'": "rule.name must be one of .*, got 'q-learning'",
+    "[rule]\nname = 3": "rule.name must be one of .*, got 3",
+    "[rule]\nname = 'sarsa'\nm = 3": "rule.m is unknown, got 3; Sarsa has d, alpha",
+    "[rule]\nname = 'sarsa'\nfeatures = 'one-hot'\nd = 5": "rule.d must be S·A .* got 5",
+    "[rule]\nalpha = 1": "rule.name must be given",
     "seeds = ": "is not a TOML file: ",
 }
 
 
 @pytest.mark.parametrize("text", WRONG)
 def test_wrong_specification(text, write, tmp_path, capsys):
-    name = "" if "[algorithm]" in text or text == "seeds = " else "\n[algorithm]\nname = 'sarsa'\n"
+    name = "" if "[rule]" in text or text == "seeds = " else "\n[rule]\nname = 'sarsa'\n"
     path = write(text + name)
     assert cli.main(["sweep", str(path), "--out", str(tmp_path / "out")]) == 2
     captured = capsys.readouterr()
@@ -208,7 +208,7 @@ def test_rows_are_the_runs(small):
     assert list(table)[:6] == [
         "cell",
         "axis",
-        "algorithm.name",
+        "rule.name",
         "training.learning_rate",
         "seed",
         "updates",
@@ -216,8 +216,8 @@ def test_rows_are_the_runs(small):
     np.testing.assert_array_equal(table["cell"], [0, 1, 2, 3])
     np.testing.assert_array_equal(table["seed"], [0, 1, 0, 1])
     for row, cell in enumerate(read_spec(spec).cells[:2]):
-        algorithm, config, family = cell.run
-        alone = train(algorithm, config, family)
+        rule, config, family = cell.run
+        alone = train(rule, config, family)
         stages = alone.losses.reshape(60, 5).mean(axis=1)  # decay_every = 1: one MDP each
         expected = {
             "updates": 300,
@@ -226,8 +226,8 @@ def test_rows_are_the_runs(small):
             "loss_at_0.1": stages[5],
             "loss_at_0.5": stages[29],
         }
-        trained = split(alone.P, alone.V, algorithm.p).effective
-        alignment = align(trained, algorithm.optimum(np.float64))
+        trained = split(alone.P, alone.V, rule.p).effective
+        alignment = align(trained, rule.optimum(np.float64))
         for name in ("c", "cosine", "off_pattern"):
             expected[name] = float(getattr(alignment, name))
         for name, value in expected.items():
@@ -253,7 +253,7 @@ def test_a_cell_that_diverges_says_so(small):
 
 
 def test_updates_to_a_loss():
-    base = {"algorithm": {"name": "sarsa", "d": 1}, "training": {"mdps": 4, "windows": 5}}
+    base = {"rule": {"name": "sarsa", "d": 1}, "training": {"mdps": 4, "windows": 5}}
     base["training"] |= {"decay_every": 1, "attention": "softmax"}
     plan = read_spec(base)
     losses = np.repeat([1.0, 1e-4, 1e-3, 1e-7], 5)[None]
@@ -370,7 +370,7 @@ def test_failure_of_one_batch_stops_the_rest(write, tmp_path, monkeypatch):
 LONG = """
 seeds = 8
 batch = 1
-[algorithm]
+[rule]
 name = "sarsa"
 d = 3
 [family]

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import reference
 
-from icrl_flax import Effective, Sarsa, attention, build_prompt, embed, readout
+from icrl_flax import Effective, Sarsa, build_prompt, embed, linear_attention, readout
 
 sympy = pytest.importorskip("sympy", reason="the book's extra")
 
-from icrl_flax import symbolic  # noqa: E402
+from icrl_flax.attention import symbolic
 
 SIZES = [(1, 1, 1), (2, 3, 1), (1, 3, 2), (3, 2, 2)]  # n, p, q
 
@@ -49,7 +49,7 @@ def test_output_for_any_weights(n, p, q):
         P_, V_, tokens_ = (put(matrix, values) for matrix in (P, V, tokens))
         u_ = put(u, values)[:, 0]
         H = build_prompt(jnp.asarray(tokens_), jnp.asarray(u_))
-        answer = readout(attention(jnp.asarray(P_), jnp.asarray(V_), H), q)
+        answer = readout(linear_attention(jnp.asarray(P_), jnp.asarray(V_), H), q)
         np.testing.assert_allclose(found, answer, rtol=1e-11, atol=1e-12)
         exact = reference.transformer(P_, V_, tokens_, u_)
         np.testing.assert_allclose(found, exact, rtol=1e-11, atol=1e-12)

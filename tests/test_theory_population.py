@@ -14,10 +14,10 @@ from icrl_flax import (
     Effective,
     RandomMDPs,
     Sarsa,
-    attention,
     build_prompt,
     decompose,
     embed,
+    linear_attention,
     readout,
     rescale,
     split,
@@ -99,7 +99,7 @@ def test_loss_is_the_blocks_error_against_the_rule(case, c):
     theta = point(population.optimum, c, delta)
     P, V = embed(theta)
     answers = jax.vmap(
-        lambda tokens, u: readout(attention(P, V, build_prompt(tokens, u)), rule.q)
+        lambda tokens, u: readout(linear_attention(P, V, build_prompt(tokens, u)), rule.q)
     )(population.tokens, population.u)
     expected = ((np.asarray(answers) - targets) ** 2).sum() / (2 * len(targets))
     assert population.loss(c, delta) == pytest.approx(expected, rel=1e-12)

@@ -9,7 +9,7 @@ import scipy.optimize
 from populations import RULES, as_numpy, one_hot_population, random_pair, random_population
 
 from icrl_flax import RandomMDPs, Sarsa, rollout
-from icrl_flax.interaction import draw_world
+from icrl_flax.control.tasks import draw_task
 from icrl_flax.theory import (
     Population,
     bootstrap,
@@ -190,10 +190,10 @@ def test_kappa_r_over_the_same_draws():
 
     @jax.jit
     def live(key):
-        world_key, window_key = jax.random.split(key)
-        world = draw_world(world_key, rule, family, jnp.float64)
-        pi = rule.behaviour(world.features, u)
-        return world.features, pi, rollout(window_key, world.mdp, pi, world.state, 5)
+        task_key, window_key = jax.random.split(key)
+        task = draw_task(task_key, rule, family, jnp.float64)
+        pi = rule.behaviour(task.features, u)
+        return task.features, pi, rollout(window_key, task.mdp, pi, task.state, 5)
 
     for key in jax.random.split(jax.random.key(0), 30):
         phi, pi, window = as_numpy(live(key))

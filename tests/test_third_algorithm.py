@@ -1,4 +1,4 @@
-"""A further algorithm is one new file, registered nowhere: gradient Monte Carlo."""
+"""A further rule is one new file, registered nowhere: gradient Monte Carlo."""
 
 import functools
 import pathlib
@@ -11,8 +11,9 @@ import pytest
 import reference
 from samples import as_window, random_path
 
-from icrl_flax import ActorCritic, Sarsa, algorithms, cli, discover, load, verify
-from icrl_flax.algorithms.td import PredictionFeatures
+from icrl_flax import ActorCritic, Sarsa, cli, discover, load, verify
+from icrl_flax import rules
+from icrl_flax.rules.td import PredictionFeatures
 
 FILE = pathlib.Path(__file__).with_name("gradient_monte_carlo.py")
 NAME = "gradient-monte-carlo"
@@ -20,13 +21,13 @@ NAME = "gradient-monte-carlo"
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A directory whose modules count as icrl_flax/algorithms/."""
-    monkeypatch.setattr(algorithms, "__path__", [*algorithms.__path__, str(tmp_path)])
+    """A directory whose modules count as icrl_flax/rules/."""
+    monkeypatch.setattr(rules, "__path__", [*rules.__path__, str(tmp_path)])
     known = set(sys.modules)
     yield tmp_path
-    for name in {name for name in sys.modules if name.startswith(algorithms.__name__)} - known:
+    for name in {name for name in sys.modules if name.startswith(rules.__name__)} - known:
         del sys.modules[name]
-        delattr(algorithms, name.rpartition(".")[2])
+        delattr(rules, name.rpartition(".")[2])
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def test_the_library_has_one_rule_in_each_file():
     found = discover()
     assert found["actor-critic"] is ActorCritic
     assert found["sarsa"] is Sarsa
-    files = {path.stem for path in pathlib.Path(algorithms.__file__).parent.glob("[!_]*.py")}
+    files = {path.stem for path in pathlib.Path(rules.__file__).parent.glob("[!_]*.py")}
     assert {name.replace("-", "_") for name in found} == files
 
 
@@ -70,7 +71,7 @@ def test_teacher_is_the_textbooks(monte_carlo):
 def test_its_weights_do_it(monte_carlo):
     for verdict in verify(monte_carlo, sizes=2, cases_per_size=5, largest=6, longest=8):
         assert verdict.holds
-        assert verdict.algorithm == NAME
+        assert verdict.rule == NAME
 
 
 def test_command_line(monte_carlo, tmp_path, capsys, monkeypatch):
@@ -81,5 +82,5 @@ def test_command_line(monte_carlo, tmp_path, capsys, monkeypatch):
     out = tmp_path / "run"
     size = ["--d", "2", "--n-states", "3", "--n-actions", "2", "--mdps", "2", "--windows", "2"]
     assert cli.main(["train", NAME, "--out", str(out), *size, "--alpha", "0.3"]) == 0
-    assert load(out).algorithm == monte_carlo(d=2, alpha=0.3)
+    assert load(out).rule == monte_carlo(d=2, alpha=0.3)
     assert load(out).P.shape == (6, 6)

@@ -17,8 +17,8 @@ from icrl_flax import (
     Report,
     Sarsa,
     TrainingConfig,
-    lives,
     split,
+    stream,
     summarise,
     train,
     training_run,
@@ -62,7 +62,7 @@ def examples(rule):
     """The data of the run: tokens, u and target of each update."""
     _, key = jax.random.split(jax.random.key(CONFIG.seed))
     numbers = jnp.arange(500)  # as many as `training_run` generates together: compiled already
-    data = lives(key, numbers, rule, FAMILY, CONFIG.windows, CONFIG.window_length, jnp.float64)
+    data = stream(key, numbers, rule, FAMILY, CONFIG.windows, CONFIG.window_length, jnp.float64)
     parts = (np.asarray(x).reshape(-1, *x.shape[2:]) for x in (data.tokens, data.u, data.target))
     return list(zip(*parts, strict=True))[: CONFIG.updates]
 
@@ -157,7 +157,7 @@ def test_several_mdps_per_update_average_their_gradients(rule, start_and_end):
     np.testing.assert_array_equal(start.P, start_and_end[0].P)
     _, key = jax.random.split(jax.random.key(CONFIG.seed))
     # As many MDPs as were generated for the other tests: compiled already.
-    data = lives(key, jnp.arange(500), rule, FAMILY, 10, CONFIG.window_length, jnp.float64)
+    data = stream(key, jnp.arange(500), rule, FAMILY, 10, CONFIG.window_length, jnp.float64)
     tokens, u, target = map(np.asarray, (data.tokens, data.u, data.target))
     P12, V21 = effective(start, rule.p)
     for t in range(20):
@@ -211,7 +211,7 @@ def test_learning_rate_is_a_staircase():
         assert float(steps[t]) == pytest.approx(1e-3 * 0.99**drops, rel=1e-6)
 
 
-# Long lives make several reports of few MDPs.
+# Long stream make several reports of few MDPs.
 LONG = TrainingConfig(mdps=7, windows=2500, window_length=2)
 SMALL, TINY = Sarsa(d=2), RandomMDPs(2, 2)
 

@@ -34,7 +34,7 @@ def test_constructions_hold(rule):
     assert [verdict.dtype for verdict in verdicts] == ["float64", "float32"]
     for verdict in verdicts:
         assert verdict.holds
-        assert verdict.algorithm == rule.name()
+        assert verdict.rule == rule.name()
         assert verdict.cases == 10
         assert verdict.bound == BOUNDS[verdict.dtype]
     # Neither precision may pass for the other, nor the check for no check at all.

@@ -8,7 +8,7 @@ import scipy.stats
 from samples import as_window, sparse_mdp, sparse_rows
 
 from icrl_flax import RandomMDPs, TabularMDP, rollout
-from icrl_flax.windows import draw_index
+from icrl_flax._draws import draw_index
 
 roll = jax.jit(rollout, static_argnames="n")
 

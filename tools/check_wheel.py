@@ -156,7 +156,7 @@ def use(wheel: Path, folder: Path) -> list[str]:
     run(python, "-m", "icrl_flax", "train", "sarsa", "--out", "run", *small)
     expected = {"params.safetensors", "config.json", "loss.npy"}
     faults += difference((path.name for path in (folder / "run").iterdir()), expected)
-    brief = ["--held-out=2", "--steps=20", "--window-length=4", "--trajectories=2", "--length=5"]
+    brief = ["--n-mdps=2", "--steps=20", "--window-length=4", "--trajectories=2", "--length=5"]
     run(python, "-m", "icrl_flax", "evaluate", "run", *brief)
     with (folder / "run" / "evaluation.csv").open(newline="", encoding="utf-8") as file:
         if not list(csv.DictReader(file)):

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import icrl_flax as icrl
-from icrl_flax.checkpoint import provenance, write_atomically
-from icrl_flax.training import keys
+from icrl_flax.training.checkpoint import provenance, write_atomically
+from icrl_flax.training.single import keys
 
 TARGET = Path(__file__).resolve().parent.parent / "book" / "_static" / "play" / "weights.js"
 HALF = 200  # MDPs after which the half-trained block was broken off: 2 % of the paper's
@@ -34,7 +34,7 @@ def losses(
     """½‖block − teacher‖² in float64, its mean over the windows of each of `mdps` new MDPs."""
     _, key = keys(icrl.TrainingConfig(seed=seed))
     with jax.enable_x64(True):
-        examples = icrl.lives(
+        examples = icrl.stream(
             key, jnp.arange(mdps), rule, icrl.RandomMDPs(), config.windows,
             config.window_length, jnp.float64,
         )  # fmt: skip

@@ -44,8 +44,8 @@ TESTS = {
     "prompt": ("prompt", ARGUMENTS, "lemma_c1", "construction", *HEADS),
     "block": ("block", ARGUMENTS, *HEADS),
     "lemma_c1": ("lemma_c1", *HEADS),
-    "algorithms.sarsa": ("sarsa", "construction", ARGUMENTS),
-    "algorithms.actor_critic": ("actor_critic", "construction", ARGUMENTS),
+    "rules.sarsa": ("sarsa", "construction", ARGUMENTS),
+    "rules.actor_critic": ("actor_critic", "construction", ARGUMENTS),
     "alignment": ("alignment", *HEADS),
 }
 

@@ -1,4 +1,4 @@
-"""Draw the README's picture: train both algorithms at the paper's scale and compare.
+"""Draw the README's picture: train both rules at the paper's scale and compare.
 
 Run it with `make picture`; it writes book/_static/main_result.png.
 """
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 import icrl_flax as icrl
 from icrl_flax import plots
-from icrl_flax.checkpoint import write_atomically
+from icrl_flax.training.checkpoint import write_atomically
 
 TARGET = Path(__file__).resolve().parent.parent / "book" / "_static" / "main_result.png"
 

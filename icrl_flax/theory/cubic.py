@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from icrl_flax.prompt import Effective
+from icrl_flax.attention.weights import Effective
 from icrl_flax.theory.moments import fold_pairs
 from icrl_flax.theory.population import Population
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from icrl_flax import _checks
-from icrl_flax.prompt import Effective
+from icrl_flax.attention.weights import Effective
 
 
 @runtime_checkable

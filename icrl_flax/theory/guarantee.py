@@ -8,7 +8,7 @@ import numpy as np
 import scipy.optimize
 
 from icrl_flax import _checks
-from icrl_flax.prompt import Effective
+from icrl_flax.attention.weights import Effective
 from icrl_flax.theory.richness import Richness
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from icrl_flax import _checks
-from icrl_flax.prompt import Effective
+from icrl_flax.attention.weights import Effective
 
 
 def inner(first: Effective, second: Effective) -> Float[Array, ""]:

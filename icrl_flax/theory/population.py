@@ -15,11 +15,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from icrl_flax import _checks
-from icrl_flax.algorithm import Algorithm
-from icrl_flax.interaction import draw_world, interact
-from icrl_flax.mdp import MDPFamily
-from icrl_flax.prompt import Effective
-from icrl_flax.windows import Window
+from icrl_flax.attention.weights import Effective
+from icrl_flax.control.closed_loop import interact
+from icrl_flax.control.tasks import draw_task
+from icrl_flax.experience.window import Window
+from icrl_flax.mdps.families import MDPFamily
+from icrl_flax.rules.base import Rule
 
 _CHUNK = 500  # MDPs lived at once: their windows take some tens of MB
 
@@ -107,7 +108,7 @@ def offset(theta: Effective, optimum: Effective, c: float | Float[Array, ""]) ->
 
 def draw_population(
     key: Key[Array, ""],
-    algorithm: Algorithm,
+    rule: Rule,
     family: MDPFamily,
     size: int,
     windows: int = 50,
@@ -122,7 +123,7 @@ def draw_population(
 
     Args:
         key: randomness; MDP number k does not depend on how many are drawn.
-        algorithm: the rule that acts and teaches.
+        rule: the rule that acts and teaches.
         family: the distribution of MDPs.
         size: number N of windows.
         windows: length of a life, in windows.
@@ -141,29 +142,29 @@ def draw_population(
     _checks.x64("draw_population")
     at = None if step is None else jnp.asarray(step)  # one program for every step
     chunks = [
-        _draw(key, jnp.arange(first, first + _CHUNK), algorithm, family, windows, n, at)
+        _draw(key, jnp.arange(first, first + _CHUNK), rule, family, windows, n, at)
         for first in range(0, size, _CHUNK)
     ]
     tokens, u = (jnp.concatenate(parts)[:size] for parts in zip(*chunks, strict=True))
-    return Population(tokens, u, algorithm.optimum(jnp.float64))
+    return Population(tokens, u, rule.optimum(jnp.float64))
 
 
 @eqx.filter_jit
 def _draw(
     key: Key[Array, ""],
     mdps: Int[Array, " m"],
-    algorithm: Algorithm,
+    rule: Rule,
     family: MDPFamily,
     windows: int,
     n: int,
     step: Int[Array, ""] | None,
 ) -> tuple[Float[Array, "m n p"], Float[Array, "m q"]]:
     def one(k):
-        world_key, window_key, step_key = jax.random.split(jax.random.fold_in(key, k), 3)
-        world = draw_world(world_key, algorithm, family, jnp.float64)
-        u, history, _ = interact(window_key, world, algorithm, algorithm.teacher, windows, n)
+        task_key, window_key, step_key = jax.random.split(jax.random.fold_in(key, k), 3)
+        task = draw_task(task_key, rule, family, jnp.float64)
+        u, history, _ = interact(window_key, task, rule, rule.teacher, windows, n)
         at = jax.random.randint(step_key, (), 0, windows) if step is None else step
         window: Window = jax.tree.map(lambda leaf: leaf[at], history)
-        return algorithm.tokens(world.features, u[at], window), u[at]
+        return rule.tokens(task.features, u[at], window), u[at]
 
     return jax.vmap(one)(mdps)

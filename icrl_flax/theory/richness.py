@@ -21,10 +21,11 @@ import scipy.sparse.linalg
 from jaxtyping import Array, Float, Key
 
 from icrl_flax import _checks
-from icrl_flax.algorithm import Algorithm
-from icrl_flax.interaction import draw_world
-from icrl_flax.mdp import MDPFamily
-from icrl_flax.prompt import Effective
+from icrl_flax.attention.weights import Effective
+from icrl_flax.control.tasks import draw_task
+from icrl_flax.experience.rollout import rollout
+from icrl_flax.mdps.families import MDPFamily
+from icrl_flax.rules.base import Rule
 from icrl_flax.theory.population import Population
 from icrl_flax.theory.spectrum import (
     Products,
@@ -33,7 +34,6 @@ from icrl_flax.theory.spectrum import (
     start_vector,
     top_singular_value,
 )
-from icrl_flax.windows import rollout
 
 _ZERO = 1e-12  # relative to the largest eigenvalue: below it, an eigenvalue is rounding
 _LARGE = 500  # rows from which Lanczos beats a dense eigenvalue solver
@@ -161,7 +161,7 @@ def witness(optimum: Effective) -> Effective:
 
 def kappa_r(
     key: Key[Array, ""],
-    algorithm: Algorithm,
+    rule: Rule,
     family: MDPFamily,
     u: Float[Array, " q"],
     size: int,
@@ -173,20 +173,20 @@ def kappa_r(
 
     Args:
         key: randomness; the same key gives the same MDPs and draws for every u.
-        algorithm: the rule.
+        rule: the rule.
         family: the distribution of MDPs.
         u: the parameters that act.
         size: number of MDPs.
         n: transitions per window.
     """
-    optimum = algorithm.optimum(u.dtype)
+    optimum = rule.optimum(u.dtype)
 
     def one(key):
-        world_key, window_key = jax.random.split(key)
-        world = draw_world(world_key, algorithm, family, u.dtype)
-        policy = algorithm.behaviour(world.features, u)
-        window = rollout(window_key, world.mdp, policy, world.state, n)
-        tokens = algorithm.tokens(world.features, u, window)
+        task_key, window_key = jax.random.split(key)
+        task = draw_task(task_key, rule, family, u.dtype)
+        policy = rule.behaviour(task.features, u)
+        window = rollout(window_key, task.mdp, policy, task.state, n)
+        tokens = rule.tokens(task.features, u, window)
         return (optimum.V21 @ tokens.T) @ tokens / n
 
     A = jax.vmap(one)(jax.random.split(key, size))

@@ -20,7 +20,7 @@ import scipy.sparse.linalg
 from jaxtyping import Float
 
 from icrl_flax import _checks
-from icrl_flax.prompt import Effective
+from icrl_flax.attention.weights import Effective
 from icrl_flax.theory.manifold import project_normal
 from icrl_flax.theory.population import Population
 

@@ -1,0 +1,39 @@
+"""The transformer: its prompt, its weights, linear and softmax attention, the constructions."""
+
+from icrl_flax.attention.alignment import Alignment, align
+from icrl_flax.attention.decomposition import Decomposition, bilinear_term, decompose
+from icrl_flax.attention.linear import LinearAttentionBlock, linear_attention
+from icrl_flax.attention.prompt import augment, build_prompt, readout
+from icrl_flax.attention.softmax import softmax_attention, softmax_term
+from icrl_flax.attention.symmetry import mix, rescale
+from icrl_flax.attention.weights import (
+    Blocks,
+    Effective,
+    embed,
+    identity_blocks,
+    initial_effective,
+    split,
+)
+
+__all__ = [
+    "Alignment",
+    "Blocks",
+    "Decomposition",
+    "Effective",
+    "LinearAttentionBlock",
+    "align",
+    "augment",
+    "bilinear_term",
+    "build_prompt",
+    "decompose",
+    "embed",
+    "identity_blocks",
+    "initial_effective",
+    "linear_attention",
+    "mix",
+    "readout",
+    "rescale",
+    "softmax_attention",
+    "softmax_term",
+    "split",
+]

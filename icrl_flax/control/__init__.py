@@ -1,0 +1,36 @@
+"""Agents in control of MDPs: tasks, the closed loop, returns, and the evaluation of Figure 3."""
+
+from icrl_flax.control.agents import BlockAgent
+from icrl_flax.control.closed_loop import Agent, closed_loop, interact
+from icrl_flax.control.evaluation import (
+    POLICY_KINDS,
+    Evaluation,
+    EvaluationConfig,
+    draw_tasks,
+    evaluate,
+    oracle_policy,
+    policies_of,
+    uniform_policy,
+)
+from icrl_flax.control.returns import Returns, monte_carlo_return, returns_of
+from icrl_flax.control.tasks import Task, draw_task
+
+__all__ = [
+    "POLICY_KINDS",
+    "Agent",
+    "BlockAgent",
+    "Evaluation",
+    "EvaluationConfig",
+    "Returns",
+    "Task",
+    "closed_loop",
+    "draw_task",
+    "draw_tasks",
+    "evaluate",
+    "interact",
+    "monte_carlo_return",
+    "oracle_policy",
+    "policies_of",
+    "returns_of",
+    "uniform_policy",
+]

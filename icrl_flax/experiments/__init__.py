@@ -1,0 +1,1 @@
+"""Many runs from one specification, and the tables that they make."""

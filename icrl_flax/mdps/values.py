@@ -1,0 +1,105 @@
+"""Exact values of policies in a tabular MDP: linear systems and value iteration."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from icrl_flax import _checks
+from icrl_flax.mdps.tabular import TabularMDP
+
+
+def _continuing(mdp: TabularMDP) -> Float[Array, "S A S"]:
+    """P(s′|s,a), less the probability of successors that end the episode."""
+    return mdp.transition if mdp.terminal is None else mdp.transition * ~mdp.terminal
+
+
+def expected_rewards(mdp: TabularMDP) -> Float[Array, "S A"]:
+    """E[r | s, a] = Σ_s′ P(s′|s,a) r(s,a,s′)."""
+    return jnp.einsum("sat,sat->sa", mdp.transition, mdp.reward)
+
+
+def policy_value(mdp: TabularMDP, policy: Float[Array, "S A"]) -> Float[Array, " S"]:
+    """v_π, the discounted return from each state, by solving (I − γP_π) v = r_π.
+
+    Nothing is earned after an episode has ended.
+
+    Args:
+        mdp: the environment.
+        policy: π(a|s), indexed `[s, a]`.
+
+    Raises:
+        ValueError: if the policy is not a table of distributions over this MDP's actions.
+    """
+    _checks.shape("policy", policy, (mdp.n_states, mdp.n_actions))
+    _checks.distribution("policy", policy)
+    transition = jnp.einsum("sa,sat->st", policy, _continuing(mdp))
+    reward = jnp.einsum("sa,sa->s", policy, expected_rewards(mdp))
+    return jnp.linalg.solve(
+        jnp.eye(mdp.n_states, dtype=policy.dtype) - mdp.gamma * transition, reward
+    )
+
+
+def expected_return(mdp: TabularMDP, policy: Float[Array, "S A"]) -> Float[Array, ""]:
+    """Discounted return of a policy from s₀ ~ the initial distribution.
+
+    Arguments and errors as for `policy_value`.
+    """
+    return mdp.initial @ policy_value(mdp, policy)
+
+
+def action_values(mdp: TabularMDP, value: Float[Array, " S"]) -> Float[Array, "S A"]:
+    """q(s, a) = E[r + γ v(s′) | s, a]."""
+    return expected_rewards(mdp) + mdp.gamma * _continuing(mdp) @ value
+
+
+def optimal_action_values(mdp: TabularMDP, tolerance: float = 1e-6) -> Float[Array, "S A"]:
+    """Q⋆ by value iteration.
+
+    Args:
+        mdp: the environment.
+        tolerance: bound on the largest error of Q⋆; must be above rounding.
+
+    Raises:
+        ValueError: if the tolerance is not positive.
+    """
+    _checks.positive("tolerance", tolerance)
+
+    def change_is_large(state):
+        _, change = state
+        # A sweep that changes v by x leaves it within γx/(1−γ) of the fixed point.
+        return mdp.gamma * change > tolerance * (1 - mdp.gamma)
+
+    def sweep(state):
+        value, _ = state
+        improved = action_values(mdp, value).max(axis=-1)
+        return improved, jnp.abs(improved - value).max()
+
+    start = jnp.zeros(mdp.n_states, mdp.transition.dtype)
+    infinite = jnp.asarray(jnp.inf, start.dtype)
+    value, _ = jax.lax.while_loop(change_is_large, sweep, (start, infinite))
+    return action_values(mdp, value)
+
+
+def average_reward(mdp: TabularMDP, policy: Float[Array, "S A"]) -> Float[Array, ""]:
+    """Reward per step in the long run, from any state: d_πᵀ r_π with d_π = d_πᵀ P_π.
+
+    An episode's end is a step like any other, to s₀ ~ the initial distribution.
+
+    Args:
+        mdp: the environment; one class of recurrent states under the policy.
+        policy: π(a|s), indexed `[s, a]`.
+
+    Raises:
+        ValueError: if the policy is not a table of distributions over this MDP's actions.
+    """
+    _checks.shape("policy", policy, (mdp.n_states, mdp.n_actions))
+    _checks.distribution("policy", policy)
+    moves = mdp.transition
+    if mdp.terminal is not None:
+        ended = jnp.where(mdp.terminal, moves, 0).sum(axis=-1, keepdims=True)
+        moves = _continuing(mdp) + ended * mdp.initial
+    transition = jnp.einsum("sa,sat->st", policy, moves)
+    reward = jnp.einsum("sa,sa->s", policy, expected_rewards(mdp))
+    # dᵀ(I − P + 11ᵀ) = 1ᵀ for the one distribution d with dᵀ = dᵀP.
+    ones = jnp.ones_like(transition)
+    return jnp.linalg.solve((jnp.eye(mdp.n_states) - transition + ones).T, ones[0]) @ reward

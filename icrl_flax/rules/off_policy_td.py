@@ -1,0 +1,45 @@
+"""Off-policy TD(0): predicting one policy from what another did."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from icrl_flax.experience.window import Window
+from icrl_flax.rules.td import PredictionFeatures, Td
+
+
+class OffPolicyTd(Td):
+    """TD(0) for π while b, π mixed with ε-uniform, acts: each transition weighs ρ_i.
+
+    Sutton and Barto (2018), §11.1:
+
+        w + (α/n) Σ_i ρ_i δ_i φ(s_i),   ρ_i = π(a_i|s_i) / b(a_i|s_i) ≤ 1 / (1 − ε).
+
+    The update is quadratic in the token, so a weight is a token times its square
+    root; the weights of the block are those of `Td`, and so are p and q.
+    """
+
+    epsilon: float = 0.5
+
+    def tokens(
+        self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
+    ) -> Float[Array, "n p"]:
+        """x_i = √ρ_i [φ_i ; γφ_{i+1} ; r_{i+1}]."""
+        ratios = self.importance_ratios(features, u, window)
+        return jnp.sqrt(ratios)[:, None] * super().tokens(features, u, window)
+
+    def teacher(
+        self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
+    ) -> Float[Array, " q"]:
+        """w + (α/n) Σ ρ_i δ_i φ_i."""
+        phi = features.phi[window.states]
+        values = phi @ u
+        td_errors = window.rewards + window.discounts * values[1:] - values[:-1]
+        ratios = self.importance_ratios(features, u, window)
+        return u + self.alpha * ((ratios * td_errors) @ phi[:-1]) / td_errors.shape[0]
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, largest: int) -> Td:
+        return dataclasses.replace(super().draw(rng, largest), epsilon=float(rng.uniform(0, 0.9)))

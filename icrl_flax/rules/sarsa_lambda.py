@@ -1,0 +1,71 @@
+"""SARSA(λ): SARSA with a trace of the pairs that led here."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from icrl_flax import _checks
+from icrl_flax.attention.weights import Effective, identity_blocks
+from icrl_flax.experience.traces import discounted_sums, eligibility_traces
+from icrl_flax.experience.window import Window
+from icrl_flax.rules.sarsa import Sarsa
+
+
+class SarsaLambda(Sarsa):
+    """SARSA(λ) with an accumulating trace that starts with the window.
+
+    Sutton and Barto (2018), §12.7, with w held still inside the window:
+
+        w + (α/n) Σ_i δ_i z_i,   z_i = γλ z_{i−1} + φ(s_i, a_i),   z_{−1} = 0.
+
+    The trace is in the token, and is cut where an episode ends. All else is as in
+    `Sarsa`; p = 3d + 1 and q = d.
+
+    Args:
+        lam: trace decay λ in [0, 1].
+    """
+
+    lam: float = 0.8
+
+    def __check_init__(self) -> None:
+        _checks.probability("lam", self.lam)
+
+    @property
+    def p(self) -> int:
+        return 3 * self.d + 1
+
+    def tokens(
+        self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
+    ) -> Float[Array, "n p"]:
+        """x_i = [φ_i ; γφ⁺_i ; r_{i+1} ; z_i]."""
+        phi = features[window.states[:-1], window.actions[:-1]]
+        traces = eligibility_traces(phi, self.lam * window.discounts)
+        return jnp.concatenate([super().tokens(features, u, window), traces], axis=1)
+
+    def teacher(
+        self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
+    ) -> Float[Array, " q"]:
+        """The forward view: w + (α/n) Σ (G^λ_i − q_i) φ_i, with λ-returns cut at the window's end.
+
+        G^λ_i − q_i = δ_i + γλ (G^λ_{i+1} − q_{i+1}) while w stands still.
+        """
+        phi = features[window.states, window.actions]
+        values = phi @ u
+        td_errors = window.rewards + window.discounts * values[1:] - values[:-1]
+        errors = discounted_sums(td_errors, self.lam * window.discounts)
+        return u + self.alpha * (errors @ phi[:-1]) / errors.shape[0]
+
+    def optimum(self, dtype: DTypeLike) -> Effective:
+        """P⋆12 w̃ = [−w ; w ; 1 ; 0] and V̄⋆21 = [0, 0, 0, αI]."""
+        d = self.d
+        return Effective(
+            identity_blocks([[0, -1], [0, 1], [1, 0], [0, 0]], (d, d, 1, d), (1, d), dtype),
+            identity_blocks([[0, 0, 0, self.alpha]], (d,), (d, d, 1, d), dtype),
+        )
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, largest: int) -> Sarsa:
+        return dataclasses.replace(super().draw(rng, largest), lam=float(rng.uniform()))

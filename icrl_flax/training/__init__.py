@@ -1,0 +1,1 @@
+"""Algorithms 1 and 2: data, loss, loop, result and checkpoint."""

@@ -1,0 +1,81 @@
+"""The training data of Algorithms 1 and 2, ahead of the optimiser.
+
+Because the next window's behaviour follows the *teacher's* parameters, nothing
+in the data depends on θ: MDPs, windows and targets can be generated for many
+MDPs at once, before the chain of small updates that consumes them.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, Key
+
+from icrl_flax._precision import full_precision
+from icrl_flax.control.closed_loop import interact
+from icrl_flax.control.tasks import draw_task
+from icrl_flax.mdps.families import MDPFamily
+from icrl_flax.rules.base import Rule
+
+
+class Examples(eqx.Module):
+    """What the block sees and should answer: a batch over the leading axes.
+
+    Args:
+        tokens: x_i, one row per transition.
+        u: the parameters before the window's update.
+        target: the teacher's parameters after it.
+    """
+
+    tokens: Float[Array, "*batch n p"]
+    u: Float[Array, "*batch q"]
+    target: Float[Array, "*batch q"]
+
+
+def stream_one(
+    key: Key[Array, ""],
+    rule: Rule,
+    family: MDPFamily,
+    windows: int,
+    n: int,
+    dtype: DTypeLike = jnp.float32,
+) -> Examples:
+    """One MDP, from its birth through `windows` windows under the teacher.
+
+    Args:
+        key: randomness for this MDP.
+        rule: the rule to imitate.
+        family: the distribution of MDPs.
+        windows: windows per MDP.
+        n: transitions per window.
+        dtype: floating-point type of everything.
+
+    Returns:
+        Examples with one leading axis, the window.
+    """
+    task_key, window_key = jax.random.split(key)
+    task = draw_task(task_key, rule, family, dtype)
+    u, history, target = interact(window_key, task, rule, rule.teacher, windows, n)
+    # Tokens are by far the largest array: written once, outside the loop.
+    tokens = jax.vmap(rule.tokens, in_axes=(None, 0, 0))(task.features, u, history)
+    return Examples(tokens, u, target)
+
+
+@eqx.filter_jit  # compiled once for each rule and size, however many runs follow
+@full_precision
+def stream(
+    key: Key[Array, ""],
+    mdps: Int[Array, " m"],
+    rule: Rule,
+    family: MDPFamily,
+    windows: int,
+    n: int,
+    dtype: DTypeLike = jnp.float32,
+) -> Examples:
+    """The lives of the numbered MDPs, in order: leading axes are MDP and window.
+
+    MDP number k gets the key `fold_in(key, k)`, so that the data does not depend
+    on how many MDPs are generated together.
+    """
+    keys = jax.vmap(lambda k: jax.random.fold_in(key, k))(mdps)
+    return jax.vmap(lambda key: stream_one(key, rule, family, windows, n, dtype))(keys)
