@@ -45,7 +45,7 @@ from icrl_flax.training.batched import (
 from icrl_flax.training.checkpoint import Checkpoint, load, save
 from icrl_flax.training.single import Report, TrainingConfig, summarise, train, training_run
 from icrl_flax.training.stream import Examples, stream, stream_one
-from icrl_flax.verification import Verdict, verify
+from icrl_flax.verification import Verdict, random_case, verify
 
 __all__ = [
     "ActorCritic",
@@ -86,6 +86,7 @@ __all__ = [
     "load",
     "optimal_action_values",
     "policy_value",
+    "random_case",
     "read_spec",
     "read_sweep",
     "readout",

@@ -20,8 +20,8 @@ PAPER_RESULTS = {
     "Lemma C.1": ("lemma", "lemma-c1"),
     "Lemma C.2": ("lemma", "lemma-c2"),
     "Proposition 3.1": ("proposition", "proposition-3-1"),
-    "Algorithm 1": ("rule", "rule-1"),
-    "Algorithm 2": ("rule", "rule-2"),
+    "Algorithm 1": ("algorithm", "algorithm-1"),
+    "Algorithm 2": ("algorithm", "algorithm-2"),
     "Assumption 1": ("assumption", "assumption-1"),
 }
 

@@ -10,7 +10,7 @@ matplotlib = pytest.importorskip("matplotlib")
 pytest.importorskip("seaborn")
 matplotlib.use("agg")
 plots = pytest.importorskip("icrl_flax.plots")
-plt = plots.plt
+plt = pytest.importorskip("matplotlib.pyplot")
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,11 @@ import inspect
 import pkgutil
 from typing import Any
 
+from icrl_flax.rules.actor_critic import score
 from icrl_flax.rules.base import Features, Rule
 from icrl_flax.rules.construction import construct
 
-__all__ = ["Features", "Rule", "construct", "discover"]
+__all__ = ["Features", "Rule", "construct", "discover", "score"]
 
 
 def discover() -> dict[str, type[Rule]]:
