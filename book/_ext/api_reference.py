@@ -83,7 +83,7 @@ class LibraryRest(SphinxDirective):
             elif inspect.isroutine(inspect.unwrap(kind)):
                 lines += [f".. autofunction:: {path}"]
             else:
-                lines += [f".. autodata:: {path}", "   :no-value:"]
+                lines += [f".. py:data:: {path}"]  # whose words only its own module has
             lines += [""]
         return self.parse_text_to_nodes("\n".join(lines))
 

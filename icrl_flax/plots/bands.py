@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from jaxtyping import ArrayLike, Float
+import numpy as np
+from jaxtyping import Array, Real
 from matplotlib.axes import Axes
 
-Curve = Float[ArrayLike, " points"]
+Curve = Real[Array | np.ndarray, " points"]
 
 
 def draw_band(

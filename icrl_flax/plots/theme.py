@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 
 PALETTE = sns.color_palette("colorblind")
+"""Colours of the curves, in order: colour-blind safe."""
 
 
 def theme() -> None:
