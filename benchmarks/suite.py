@@ -21,7 +21,15 @@ import numpy as np
 
 from benchmarks import eager
 from benchmarks.floor import best, count, floor_seconds, rates
-from icrl_flax import ActorCritic, RandomMDPs, Sarsa, TrainingConfig, sweep, train_iter
+from icrl_flax import (
+    ActorCritic,
+    EffectiveBlock,
+    RandomMDPs,
+    Sarsa,
+    TrainingConfig,
+    sweep,
+    train_iter,
+)
 from icrl_flax.control.agents import BlockAgent
 from icrl_flax.control.closed_loop import closed_loop
 from icrl_flax.control.evaluation import EvaluationConfig, draw_tasks, evaluate

@@ -61,7 +61,7 @@ def test_the_same_windows_have_the_same_tokens_targets_and_behaviour(pair):
 
 def test_the_same_windows_make_the_same_updates(pair):
     """Sixty of them, across a step of the learning rate, in float64."""
-    algorithm, rule = pair
+    _, rule = pair
     data = [
         (rule.tokens(features, u, window, gamma), u, rule.teacher(features, u, window, gamma))
         for features, u, _, window, gamma in windows(rule, 60)

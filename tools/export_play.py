@@ -33,7 +33,7 @@ def losses(
     mdps: int = FRESH,
 ) -> np.ndarray:
     """½‖block − teacher‖² in float64, its mean over the windows of each of `mdps` new MDPs."""
-    _, key = keys(icrl.TrainingConfig(seed=seed))
+    _, (key,) = keys([seed])
     with jax.enable_x64(True):
         examples = icrl.stream(
             key, jnp.arange(mdps), rule, icrl.RandomMDPs(), config.windows,
@@ -90,9 +90,9 @@ def main() -> None:
         **provenance(),
     }
     blocks = {}
-    for report in icrl.train_iter(rule, config=config):
-        if report.mdps in (HALF, config.mdps):
-            blocks[report.mdps] = describe(rule, config, report)
+    for result in icrl.train_iter(rule, config=config):
+        if result.mdps in (HALF, config.mdps):
+            blocks[result.mdps] = describe(rule, config, result)
     if HALF not in blocks:
         raise RuntimeError(f"no report of the training fell at {HALF} MDPs; choose another HALF")
     record |= {"half": blocks[HALF], "trained": blocks[config.mdps]}
