@@ -11,8 +11,7 @@ import pytest
 import reference
 from samples import as_window, random_path
 
-from icrl_flax import ActorCritic, Sarsa, cli, discover, load, verify
-from icrl_flax import rules
+from icrl_flax import ActorCritic, Sarsa, cli, discover, load, rules, verify
 from icrl_flax.rules.td import PredictionFeatures
 
 FILE = pathlib.Path(__file__).with_name("gradient_monte_carlo.py")
