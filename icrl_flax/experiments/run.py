@@ -32,7 +32,7 @@ import numpy as np
 from jaxtyping import Float
 
 from icrl_flax import _checks
-from icrl_flax._progress import Progress
+from icrl_flax.experiments.progress import Progress
 from icrl_flax.attention.alignment import align
 from icrl_flax.attention.weights import split
 from icrl_flax.experiments import cluster as cluster
