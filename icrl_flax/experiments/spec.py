@@ -25,11 +25,11 @@ from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
+from icrl_flax import _registry
 from icrl_flax.control.tasks import check_fit
-from icrl_flax.mdps.families import FAMILIES
-from icrl_flax.rules import discover
-from icrl_flax.training.batched import Run, program
-from icrl_flax.training.single import TrainingConfig
+from icrl_flax.training.config import TrainingConfig
+from icrl_flax.training.loop import program
+from icrl_flax.training.result import Run
 
 SECTIONS = ("rule", "family", "training")
 DESIGNS = ("grid", "one-at-a-time")
@@ -228,7 +228,7 @@ def _kind(file: str, key: str, settings: Settings) -> type:
     section = key.partition(".")[0]
     if section == "training":
         return TrainingConfig
-    known = discover() if section == "rule" else FAMILIES
+    known = _registry.rules() if section == "rule" else _registry.families()
     name = settings.get(f"{section}.name", "random" if section == "family" else None)
     if not isinstance(name, str) or name not in known:
         raise ValueError(f"{file}: {section}.name must be one of {', '.join(known)}, got {name!r}")
@@ -287,7 +287,7 @@ def _run(file: str, settings: Settings) -> Run:
         check_fit(rule, family)
     except ValueError as error:
         raise ValueError(f"{file}: rule.{error}") from error
-    return Run(rule, config, family)
+    return Run(rule, family, config)
 
 
 def _effective(key: str, run: Run) -> Any:
@@ -297,7 +297,7 @@ def _effective(key: str, run: Run) -> Any:
     if key == "rule.name":
         return run.rule.name()
     if key == "family.name":
-        return next(name for name, kind in FAMILIES.items() if type(part) is kind)
+        return _registry.name_of(type(part))
     return getattr(part, name, "")
 
 
