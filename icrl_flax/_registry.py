@@ -160,7 +160,9 @@ def _sort(kind: Any) -> str | None:
 
 def _defined_in(module: types.ModuleType) -> list[type]:
     """The rules and families whose code is in a module, or in one of a package's."""
-    found = (member for _, member in inspect.getmembers(module, lambda each: _sort(each) is not None))
+    found = (
+        member for _, member in inspect.getmembers(module, lambda each: _sort(each) is not None)
+    )
     return [kind for kind in found if f"{kind.__module__}.".startswith(f"{module.__name__}.")]
 
 

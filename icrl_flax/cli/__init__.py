@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Literal, get_type_hints
 
 import docstring_parser
 import tyro
@@ -42,7 +42,7 @@ _structs = tyro.constructors.ConstructorRegistry()
 @_structs.struct_rule
 def _options(info: StructTypeInfo) -> StructConstructorSpec | None:
     """A dataclass's fields, with the first sentences of what it and its bases say of them."""
-    if not dataclasses.is_dataclass(info.type):
+    if not dataclasses.is_dataclass(info.type) or info.type.__module__.startswith("tyro."):
         return None
     texts = collections.ChainMap(
         *(
@@ -93,16 +93,12 @@ def parser(family: str | None = None) -> tyro.extras.SubcommandApp:
     for name, kind in _registry.rules().items():
         text = sentence(kind.__doc__)
         command = train.command(kind, chosen or known["random"], choices)
-        rules.command(command, name=name, help=text)
+        rules.command(name=name, help=text)(command)
     app = tyro.extras.SubcommandApp()
     app.command(rules, name="train", help="Train a block as Algorithms 1 and 2 do.")
-    commands = {
-        "evaluate": evaluate.command(chosen, choices),
-        "verify": verify.command,
-        "sweep": sweep.command,
-    }
-    for name, command in commands.items():
-        app.command(command, name=name, help=sentence(command.__doc__))
+    others = (evaluate.command(chosen, choices), verify.command, sweep.command)
+    for name, command in zip(("evaluate", "verify", "sweep"), others, strict=True):
+        app.command(name=name, help=sentence(command.__doc__))(command)
     return app
 
 
@@ -111,8 +107,7 @@ def _is_typed(family: type) -> bool:
     needed = [
         field.type
         for field in dataclasses.fields(family)
-        if field.init
-        and field.default is field.default_factory  # both are missing
+        if field.init and field.default is field.default_factory  # both are missing
     ]
     return all(kind in (int, float, str, bool) for kind in needed)
 

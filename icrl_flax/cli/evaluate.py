@@ -16,7 +16,6 @@ from icrl_flax import _files, _registry
 from icrl_flax.cli.console import say, usage
 from icrl_flax.control.evaluation import CSV_COLUMNS, EvaluationConfig, evaluate, rows
 from icrl_flax.control.tasks import check_fit
-from icrl_flax.mdps.families import MDPFamily
 from icrl_flax.training.checkpoint import SUFFIX, load, provenance
 
 
@@ -45,14 +44,15 @@ def command(family: type | None, choices: Any) -> Callable[..., Callable[[], int
     return command
 
 
-def run(path: Path, out: Path | None, family: MDPFamily | None, config: EvaluationConfig) -> int:
+def run(path: Path, out: Path | None, family: Any, config: EvaluationConfig) -> int:
     """Write the table, and print how well each policy ends."""
     began = time.perf_counter()
     with usage():
         trained = load(path)
         family = trained.family if family is None else family
         check_fit(trained.rule, family)
-        out = path.with_name(path.name.removesuffix(SUFFIX) + ".evaluation.csv") if not out else out
+        if out is None:
+            out = path.with_name(path.name.removesuffix(SUFFIX) + ".evaluation.csv")
         made_by = out.with_suffix(".provenance.json")
         for file in (out, made_by):
             _files.new_file(file)

@@ -16,8 +16,8 @@ from icrl_flax.cli.console import Stop, UsageError, complain, say, usage
 from icrl_flax.control.tasks import check_fit
 from icrl_flax.experiments.progress import Progress
 from icrl_flax.training.blocks import initial_block
-from icrl_flax.training.checkpoint import load, save
 from icrl_flax.training.checkpoint import _file as file_of
+from icrl_flax.training.checkpoint import load, save
 from icrl_flax.training.config import TrainingConfig
 from icrl_flax.training.loop import train_iter
 from icrl_flax.training.prefetch import prefetch
@@ -70,7 +70,7 @@ def train(out: Path, run: Run, save_every: int | None, resume: bool) -> int:
     results = train_iter(rule, family, config, start=start)
     begin = next(results)
     parts = [begin if start is None else start]
-    before, first, diverged_at = parts[0], None, -1
+    before, first, failure = parts[0], None, ""
 
     def keep() -> TrainingResult:
         parts[:] = [joined(parts)]
@@ -82,7 +82,10 @@ def train(out: Path, run: Run, save_every: int | None, resume: bool) -> int:
         kept = before.mdps
         for result in results:
             if result.diverged:
-                diverged_at = int(result.diverged_at)
+                at = int(result.diverged_at)
+                failure = f"loss is not finite at update {at}"
+                if at == sum(part.losses.size for part in (*parts, result)):  # none has shown it
+                    failure = f"weights are not finite after update {at - 1}"
                 break
             parts.append(result)
             bar.update(result.losses.size)
@@ -98,12 +101,8 @@ def train(out: Path, run: Run, save_every: int | None, resume: bool) -> int:
             elif len(parts) == COLLECTED:
                 parts[:] = [joined(parts)]
         final = keep()
-    if diverged_at >= 0:
-        seen = diverged_at < final.losses.size + result.losses.size
-        what = f"loss is not finite at update {diverged_at}"
-        if not seen:
-            what = f"weights are not finite after update {diverged_at - 1}"
-        raise UsageError(f"training stopped: the {what}; {out} holds the block before it")
+    if failure:
+        raise UsageError(f"training stopped: the {failure}; {out} holds the block before it")
     if stop.status and final.mdps < config.mdps:
         complain(
             f"interrupted: {out} holds the block after {final.mdps} MDPs; "
@@ -119,7 +118,8 @@ def _start(out: Path, run: Run) -> TrainingResult:
     """What the file holds, refused unless it is of this run."""
     start = load(out)
     sources = (start.record or {}).get("sources", {})
-    for name, there, here in zip(Run._fields, start.runs[0], run, strict=True):
+    pairs: Any = zip(Run._fields, start.runs[0], run, strict=True)
+    for name, there, here in pairs:
         different = [
             f"{name}.{field.name} was {getattr(there, field.name)!r}, "
             f"and is {getattr(here, field.name)!r}"
@@ -144,7 +144,7 @@ def _print_summary(
     if final.config.attention == "linear":  # of which alone the theory speaks
         alignment = final.alignment()
         lines |= {
-            "scale c": np.array2string(alignment.c, precision=4, sign="+"),
+            "scale c": np.array2string(np.asarray(alignment.c), precision=4, sign="+"),
             "cosine to the theory's weights": f"{alignment.cosine:.7f}",
             "largest entry off the theory's pattern": f"{alignment.off_pattern:.1e}",
         }
