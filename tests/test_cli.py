@@ -192,8 +192,7 @@ def names_in(directory):
     return sorted(path.name for path in directory.iterdir())
 
 
-@pytest.mark.parametrize("elsewhere", [False, True])
-@pytest.mark.parametrize("family", [None, "chain"])
+@pytest.mark.parametrize(("elsewhere", "family"), [(False, None), (True, "chain")])
 def test_evaluate_writes_a_table(elsewhere, family, checkpoint, tmp_path, capsys):
     out = tmp_path / ("table.csv" if elsewhere else "run.evaluation.csv")
     options = ["--out", str(out)] * elsewhere

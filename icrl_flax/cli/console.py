@@ -60,16 +60,16 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
     text = ""
     for character in error.object[error.start : error.end]:
         words = unicodedata.name(character, "").split()
-        if words[:1] == ["GREEK"]:
-            text += words[3].lower() if len(words) > 3 else "?"
+        if words[:1] == ["GREEK"] and len(words) > 3:
+            text += words[3].lower()
         elif not unicodedata.combining(character):
             simple = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
-            text += simple or _SIGNS.get(character, "?")
+            text += _SIGNS.get(character) or simple or "?"
     return text, error.end
 
 
 _SIGNS = {"•": "*", "µ": "u", "−": "-", "–": "-", "’": "'", "′": "'", "≤": "<=", "≥": ">="}
-_SIGNS |= {"·": "*", "½": "1/2", "Σ": "sum", "⋆": "*", "×": "x", "∞": "inf", "…": "..."}
+_SIGNS |= {"²": "^2", "·": "*", "½": "1/2", "⋆": "*", "×": "x", "∞": "inf"}
 
 
 def accept_any_code_page() -> None:
