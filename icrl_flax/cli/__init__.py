@@ -35,8 +35,10 @@ from icrl_flax.mdps.families import RandomMDPs
 from icrl_flax.rules import discover
 from icrl_flax.rules.base import Rule
 from icrl_flax.training import checkpoint as checkpoint
+from icrl_flax.training.config import TrainingConfig
+from icrl_flax.training.loop import train_iter
 from icrl_flax.training.prefetch import prefetch
-from icrl_flax.training.single import Report, TrainingConfig, learner, summarise, training_run
+from icrl_flax.training.result import TrainingResult, joined
 from icrl_flax.verification import verify
 
 USAGE_ERROR, INTERRUPTED = 2, 130
