@@ -60,7 +60,9 @@ def named(name: str, workers: int | None = None, logs: Path | str = "slurm-jobs"
         try:
             executor = submitit.SlurmExecutor(folder=Path(logs).absolute())
         except RuntimeError as error:
-            raise ValueError(f"executor 'slurm' finds no Slurm on this machine: {error}") from error
+            raise ValueError(
+                f"executor 'slurm' finds no Slurm on this machine: {error}"
+            ) from error
         # Variables such as SBATCH_TIMELIMIT overrule these.
         executor.update_parameters(time=24 * 60, cpus_per_task=2, array_parallelism=workers or 256)
         yield executor

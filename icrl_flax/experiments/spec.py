@@ -224,7 +224,7 @@ def _axis(file: str, name: str, values: Any) -> list[Settings]:
 
 
 def _points(
-    file: str, design: str, base: Settings, axes: list[tuple[str, list[Settings]]]
+    file: str, design: str, base: Settings, axes: list[list[Any]]
 ) -> list[tuple[str, Settings]]:
     """Each combination of settings once, with the axis it lies on."""
     if design == "grid":

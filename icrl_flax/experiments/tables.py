@@ -108,8 +108,9 @@ def results(run: TrainingResult) -> list[str]:
     closeness = ["", "", ""]
     if config.attention == "linear":  # of which alone the theory speaks
         found = run.alignment()
-        # Several heads have a matrix for c.
-        c = found.c if np.ndim(found.c) == 0 else np.linalg.det(found.c)
+        with np.errstate(invalid="ignore"):  # of weights that are not finite
+            # Several heads have a matrix for c.
+            c = found.c if np.ndim(found.c) == 0 else np.linalg.det(found.c)
         closeness = [float(value) for value in (c, found.cosine, found.off_pattern)]
     diverged_at = int(run.diverged_at) if run.diverged else ""
     values = [losses.size, losses[-TAIL:].mean(), *at, *to, *closeness, diverged_at]
