@@ -1,7 +1,7 @@
 """A block, however it holds its weights: it answers a prompt, and has matrices P and V."""
 
 import abc
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 from jaxtyping import Array, Float
@@ -23,7 +23,7 @@ class Block(abc.ABC):
     """What training changes: a pytree of arrays."""
 
     @abc.abstractmethod
-    def with_theta(self, theta: Any) -> Self:
+    def with_theta(self, theta: Any) -> "Block":
         """The same block with other weights."""
 
     @abc.abstractmethod

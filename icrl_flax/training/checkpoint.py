@@ -182,7 +182,7 @@ def save(result: TrainingResult, path: Path | str) -> Path:
             for name, value in (("rule", rule), ("family", family))
         },
         "completed_mdps": result.mdps,
-        "diverged_at": int(result.diverged_at),
+        "diverged_at": result.diverged_at,
         "generation_seconds": round(result.generation_seconds, 3),
         "update_seconds": round(result.update_seconds, 3),
         **provenance(),
@@ -259,7 +259,7 @@ def _result(path: Path, run: Run, record: dict[str, Any], tensors: Tensors) -> T
         several=False,
         state=jax.tree.map(lambda leaf: leaf[None], State(theta, optimizer_state)),
         losses=tensors["losses"],
-        diverged_at=np.asarray(record["diverged_at"])[()],
+        diverged_at=record["diverged_at"],
         mdps=record["completed_mdps"],
         generation_seconds=record["generation_seconds"],
         update_seconds=record["update_seconds"],

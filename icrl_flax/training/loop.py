@@ -386,7 +386,7 @@ class _Loop:
             several=self.several,
             state=self.state,
             losses=losses[row],
-            diverged_at=self.diverged_at[row],
+            diverged_at=self.diverged_at if self.several else int(self.diverged_at[0]),
             mdps=self.done,
             generation_seconds=generation,
             update_seconds=update,

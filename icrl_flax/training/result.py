@@ -74,7 +74,7 @@ class TrainingResult:
     several: bool
     state: State
     losses: Float[np.ndarray, "*runs updates"]
-    diverged_at: Int[np.ndarray, "*runs"]
+    diverged_at: int | Int[np.ndarray, " runs"]
     mdps: int
     generation_seconds: float
     update_seconds: float
@@ -96,7 +96,7 @@ class TrainingResult:
             several=False,
             state=state,
             losses=self.losses[run],
-            diverged_at=self.diverged_at[run],
+            diverged_at=int(self.diverged_at[run]),
         )
 
     def _one(self, of: str) -> Run:
