@@ -5,6 +5,7 @@ Reinforcement Learning with Policy Improvement* (arXiv:2605.05755). Numbers of
 equations, theorems and figures in docstrings are the paper's.
 """
 
+from icrl_flax._registry import register
 from icrl_flax.attention import (
     Effective,
     LinearAttentionBlock,
@@ -80,6 +81,7 @@ __all__ = [
     "optimal_action_values",
     "read_sweep",
     "readout",
+    "register",
     "rescale",
     "rollout",
     "save",

@@ -480,7 +480,7 @@ def failing(monkeypatch, error, others):
     def train_iter(rule, family, config, **options):
         if config[0].seed == 1:
             raise error
-        return others(real(rule, family, config, **options))
+        yield from others(real(rule, family, config, **options))
 
     monkeypatch.setattr(run, "train_iter", train_iter)
 
@@ -488,7 +488,7 @@ def failing(monkeypatch, error, others):
 def test_failure_of_one_batch_stops_the_rest(write, tmp_path, monkeypatch):
     """It arrives as itself, whatever its type, and what is done stays done."""
     path, out = write("batch = 1\n" + SMALL), tmp_path / "out"
-    for error in (MemoryError("no room"), OSError(5, "no such luck"), ValueError("a bug")):
+    for error in (MemoryError("no room"), OSError(5, "no such luck"), KeyError("a bug")):
         failing(monkeypatch, error, lambda results: results)
         with (
             concurrent.futures.ThreadPoolExecutor(1) as executor,
@@ -498,6 +498,11 @@ def test_failure_of_one_batch_stops_the_rest(write, tmp_path, monkeypatch):
         assert found.value is error
         assert "train_iter" in [entry.name for entry in found.traceback]
         monkeypatch.undo()
+    # A ValueError says that an argument is wrong. This one is not about the sweep's.
+    failing(monkeypatch, ValueError("a bug"), lambda results: results)
+    with pytest.raises(RuntimeError, match="batch 1 failed: a bug"):
+        sweep(path, out)
+    monkeypatch.undo()
     assert [p.name for p in (out / "cells").iterdir()] == ["batch-00000.safetensors"]
     assert not (out / "table.csv").exists()
     assert sweep(path, out).table["cell"].size == 2
@@ -520,9 +525,11 @@ def test_a_full_disk_is_named(write, tmp_path, monkeypatch):
     def full(files):
         raise OSError(28, "No space left on device")
 
+    out = tmp_path / "out"
+
     monkeypatch.setattr(store, "write_together", full)
     with pytest.raises(ValueError, match=r"out: cannot write to .*out: No space left"):
-        sweep(write(SMALL), tmp_path / "out")
+        sweep(write(SMALL), out)
 
 
 # Stopped in the middle
@@ -588,7 +595,7 @@ def test_killed_and_resumed(write, tmp_path):
     code, _ = stopped(spec, out, [*one, "under way"], signal.SIGKILL)
     assert code == -signal.SIGKILL
     done = contents(out / "cells")
-    assert [path.name for path in done] == ["batch-00000.safetensors", "batch-00001.safetensors"]
+    assert sorted(path.name for path in done) == ["batch-00000.safetensors", "batch-00001.safetensors"]
     assert not (out / "table.csv").exists()
     (out / "cells" / ".batch-00002.safetensors.torn").write_text("half")
     (out / ".table.csv.torn").write_text("half")

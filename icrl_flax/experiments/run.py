@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from icrl_flax import _ambient, _registry
-from icrl_flax._progress import Progress
+from icrl_flax.experiments.progress import Progress
 from icrl_flax.experiments import executors, store, tables
 from icrl_flax.experiments.spec import BATCH, Spec, plan, read_spec
 from icrl_flax.experiments.tables import Tables, read_sweep
@@ -110,10 +110,9 @@ def finished_cells(out: Path | str, spec: Path | str | Mapping[str, Any]) -> tup
 
 def _as_begun(planned: Spec, spec: Path | str | Mapping[str, Any], out: Path) -> Spec:
     """The sweep, in batches as large as those that it was begun with, if it names no size."""
-    begun = (store.begun_record(out) or {}).get("spec", {})
-    if not isinstance(begun, dict) or begun.get("batch", None) == planned.record["batch"]:
-        return planned
-    return read_spec(spec, lambda _: begun["batch"])
+    begun = store.begun_record(out)
+    size = begun["spec"]["batch"] if begun else planned.record["batch"]
+    return planned if size == planned.record["batch"] else read_spec(spec, lambda _: size)
 
 
 def _usual(cells: int) -> int:
@@ -248,7 +247,10 @@ def _run_batch(record: Mapping[str, Any], number: int, out: Path, watch: _Watch 
                 watch.count(number, result.losses.size)
             yield result
 
-    result = joined(watched())
+    try:
+        result = joined(watched())
+    except ValueError as error:  # the specification has been checked, so this is a bug
+        raise RuntimeError(f"batch {number} failed: {error}") from error
     each = [result[row] for row in range(len(cells))]
     made = {
         "cells": list(cells),

@@ -97,11 +97,13 @@ def begun_record(out: Path) -> dict[str, Any] | None:
     """
     try:
         record = json.loads((out / SPEC).read_text(encoding="utf-8"))
+        if record["spec"]["batch"] < 1:
+            raise ValueError("no batch")
+        return record
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise ValueError(f"out: {out / SPEC} is damaged: {error}") from error
-    return record if isinstance(record, dict) else {}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"out: {out / SPEC} is damaged, or of an older version") from error
 
 
 def _foreign(out: Path) -> ValueError:

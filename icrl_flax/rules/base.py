@@ -31,6 +31,11 @@ Features = Any
 """A rule's feature tables: whatever pytree of arrays its methods agree on."""
 
 
+def kebab_case(name: str) -> str:
+    """The name of a class, its words in lower case with hyphens between them."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
+
+
 class Rule(eqx.Module):
     """One rule: its features, behaviour, token, teacher and construction.
 
@@ -44,8 +49,7 @@ class Rule(eqx.Module):
     @classmethod
     def name(cls) -> str:
         """The rule's name on the command line: its class name in kebab case."""
-        word = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])"
-        return re.sub(word, "-", cls.__name__).lower()
+        return kebab_case(cls.__name__)
 
     @property
     @abc.abstractmethod

@@ -45,7 +45,8 @@ RUNS = "runs"
 
 def program(run: Run) -> Hashable:
     """What a run must share with the others of its batch: equal for those, and hashable."""
-    numbers, rest = eqx.partition(run._replace(config=_without_seed(run.config)), is_number)
+    run = run._replace(config=_without_seed(run.config))
+    numbers, rest = eqx.partition(run, is_number)
     shapes = tuple(map(np.shape, jax.tree.leaves(numbers)))
     return jax.tree.structure(run), shapes, tuple(jax.tree.leaves(rest))
 
