@@ -134,7 +134,7 @@ WRONG = {
     "[axes]\n'algorithm.alpha' = [1, 2]": "algorithm.alpha is now called rule.alpha$",
     "[training]\nmdps = 10\nmdps_per_update = 4": "training.mdps must be a multiple .* 10",
     "[training]\nseed = 3": "training.seed is set by the key seeds, got 3",
-    "[family]\nname = 'frozen'": "family.name must be one of .*chain, got 'frozen'",
+    "[family]\nname = 'frozen'": "family.name must be one of .*chain.*, got 'frozen'",
     "[family]\nname = 'chain'\nreward = 'normal'": "family.reward is unknown, got 'normal'",
     "[family]\ngamma = 1": r"family.gamma must lie in \[0, 1\), got 1.0",
     "[axes]\n'training.gain' = []": r"axes: training.gain must be a list .*, got \[\]",
@@ -305,7 +305,7 @@ def test_updates_to_a_loss():
     base["training"] |= {"decay_every": 1, "attention": "softmax"}
     (cell,) = read_spec(base).cells
     losses = np.repeat([1.0, 1e-4, 1e-3, 1e-7], 5)
-    result = TrainingResult((cell.run,), False, State(None, None), losses, np.array(-1), 4, 0, 0)
+    result = TrainingResult((cell.run,), False, State(None, None), losses, -1, 4, 0.0, 0.0)
     row = dict(zip(RESULTS, results(result), strict=True))
     assert [row[f"updates_to_{t}"] for t in ("1e-4", "1e-6", "1e-8")] == ["10", "20", ""]
     assert float(row["loss_at_0.5"]) == 1e-4
@@ -595,7 +595,10 @@ def test_killed_and_resumed(write, tmp_path):
     code, _ = stopped(spec, out, [*one, "under way"], signal.SIGKILL)
     assert code == -signal.SIGKILL
     done = contents(out / "cells")
-    assert sorted(path.name for path in done) == ["batch-00000.safetensors", "batch-00001.safetensors"]
+    assert sorted(path.name for path in done) == [
+        "batch-00000.safetensors",
+        "batch-00001.safetensors",
+    ]
     assert not (out / "table.csv").exists()
     (out / "cells" / ".batch-00002.safetensors.torn").write_text("half")
     (out / ".table.csv.torn").write_text("half")

@@ -23,8 +23,8 @@ import jax
 import numpy as np
 
 from icrl_flax import _ambient, _registry
-from icrl_flax.experiments.progress import Progress
 from icrl_flax.experiments import executors, store, tables
+from icrl_flax.experiments.progress import Progress
 from icrl_flax.experiments.spec import BATCH, Spec, plan, read_spec
 from icrl_flax.experiments.tables import Tables, read_sweep
 from icrl_flax.training.checkpoint import provenance

@@ -63,7 +63,7 @@ class Tables:
     curves: dict[str, Column]
     out: Path
 
-    def weights(self, cell: int) -> Effective:
+    def weights(self, cell: int | np.integer) -> Effective:
         """θ_eff at the end of a run, in NumPy and in the type that it was trained in.
 
         Args:
@@ -91,7 +91,7 @@ def read_sweep(out: Path | str) -> Tables:
     return Tables(columns(table), columns(curves), out)
 
 
-def tensor_names(cell: int) -> list[str]:
+def tensor_names(cell: int | np.integer) -> list[str]:
     """What the parts of a cell's θ_eff are called in a file."""
     return [f"{cell}.{part}" for part in Effective._fields]
 
