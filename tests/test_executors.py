@@ -7,6 +7,7 @@ import signal
 import sys
 
 import pytest
+import submitit
 from own_process import ROOT
 
 from icrl_flax import _registry, sweep
