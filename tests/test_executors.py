@@ -80,7 +80,6 @@ def test_dask(alone, tmp_path):
 
 def test_submitit(alone, tmp_path):
     """Its jobs, each in a process of its own; on a cluster Slurm would start them."""
-    submitit = pytest.importorskip("submitit")
     mortal = Mortal(submitit.LocalExecutor(tmp_path / "jobs"), tmp_path)
     sweep(SPEC, tmp_path / "out", executor=mortal)
     assert mortal.killed.exists()

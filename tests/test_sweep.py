@@ -20,7 +20,7 @@ from own_process import environment
 
 from icrl_flax import RandomMDPs, Sarsa, TrainingConfig, _registry, cli, read_sweep, sweep, train
 from icrl_flax.experiments import read_spec, run, store
-from icrl_flax.experiments.tables import RESULTS, results
+from icrl_flax.experiments.tables import RESULTS, found
 from icrl_flax.mdps.families import ChainMDPs
 from icrl_flax.training.result import Run, State, TrainingResult
 
@@ -306,7 +306,7 @@ def test_updates_to_a_loss():
     (cell,) = read_spec(base).cells
     losses = np.repeat([1.0, 1e-4, 1e-3, 1e-7], 5)
     result = TrainingResult((cell.run,), False, State(None, None), losses, -1, 4, 0.0, 0.0)
-    row = dict(zip(RESULTS, results(result), strict=True))
+    row = dict(zip(RESULTS, found(result)[0], strict=True))
     assert [row[f"updates_to_{t}"] for t in ("1e-4", "1e-6", "1e-8")] == ["10", "20", ""]
     assert float(row["loss_at_0.5"]) == 1e-4
     # The theory does not speak of softmax attention.
@@ -318,8 +318,8 @@ def test_a_run_that_was_given_up_has_all_its_updates(small):
     cell = read_spec(small[0]).cells[3]
     result = train(*cell.run)
     shorter = dataclasses.replace(result, losses=result.losses[:120])
-    assert results(shorter) == results(result)
-    assert dict(zip(RESULTS, results(shorter), strict=True))["updates"] == "300"
+    assert found(shorter) == found(result)
+    assert dict(zip(RESULTS, found(shorter)[0], strict=True))["updates"] == "300"
 
 
 def test_provenance(small):

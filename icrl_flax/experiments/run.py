@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,26 +74,19 @@ def sweep(
     with store.claimed(out):
         planned = _as_begun(planned, spec, out)
         kinds = {type(part) for cell in planned.cells for part in cell.run[:2]}
-        sources = [_registry.source(kind) for kind in kinds]
-        record = {
-            "spec": planned.record,
-            "prng": _ambient.PRNG,
-            "sources": sorted(filter(None, sources), key=str),
-        }
+        sources = sorted(filter(None, map(_registry.source, kinds)), key=str)
+        record = {"spec": planned.record, "prng": _ambient.PRNG, "sources": sources}
         store.begin(out, record)
         began = time.perf_counter()
         with executors.threads() if executor is None else contextlib.nullcontext(executor) as used:
             _run_rest(planned, out, used, progress)
-        batches = [
-            store.read_batch(out, number, cells, len(tables.RESULTS))
-            for number, cells in enumerate(planned.batches)
-        ]
+        batches, weights = store.read_batches(out, planned.batches, len(tables.RESULTS))
         table, curves = tables.as_csv(planned, batches)
-        made = _provenance(out, name, record, batches, time.perf_counter() - began)
+        command = f"python -m icrl_flax sweep {name} --out {out.name}"
         files = {
             store.CURVES: curves,
-            store.WEIGHTS: store.collected(batches),
-            store.PROVENANCE: json.dumps(made, indent=2) + "\n",
+            store.WEIGHTS: weights,
+            store.PROVENANCE: _provenance(command, record, batches, time.perf_counter() - began),
             store.TABLE: table,  # the last: with it the sweep is finished
         }
         store.write(out, files)
@@ -135,41 +128,29 @@ class _Stopped(Exception):
     """Another batch failed, or Ctrl-C."""
 
 
-class _Watch:
-    """What a sweep and the batches that run in its own process tell each other."""
-
-    def __init__(self, planned: Spec, bar: Progress) -> None:
-        self.planned, self.bar = planned, bar
-        self.stop, self.counting = threading.Event(), threading.Lock()
-        self.counted: Counter[int] = Counter()
-
-    def updates(self, number: int) -> int:
-        """Of all runs of a batch."""
-        cells = self.planned.batches[number]
-        return sum(self.planned.cells[cell].run.config.updates for cell in cells)
-
-    def count(self, number: int, updates: int) -> None:
-        """Move the bar."""
-        with self.counting:
-            self.counted[number] += updates
-            self.bar.update(updates)
-
-
-_watches: dict[Path, _Watch] = {}
-"""The sweeps of this process, by their directories. Each has its own to itself."""
+_here: dict[Path, tuple[Spec, Callable[[int, int], None]]] = {}
+"""The sweeps of this process, by directory, and what their batches tell them: their number, and
+how many updates more are done. Where no more are wanted they hear `_Stopped`."""
 
 
 def _run_rest(planned: Spec, out: Path, executor: Any, progress: bool) -> None:
     """Run what is not done."""
-    numbers = range(len(planned.batches))
-    rest = [number for number in numbers if not store.batch_file(out, number).exists()]
-    record = {
-        **planned.record,
-        "prng": _ambient.PRNG,
-        "imports": list(map(str, _registry.imported_files())),
-    }
+    updates = [sum(planned.cells[k].run.config.updates for k in b) for b in planned.batches]
+    rest = [k for k in range(len(updates)) if not store.batch_file(out, k).exists()]
+    imports = [str(path) for path in _registry.imported_files()]
+    record = {**planned.record, "prng": _ambient.PRNG, "imports": imports}
+    stop, counting = threading.Event(), threading.Lock()
     attempts: Counter[int] = Counter()
     waiting: dict[Any, int] = {}
+    left = {k: updates[k] for k in rest}
+    bar = Progress(sum(updates), sum(updates) - sum(left.values()), disable=not progress)
+
+    def tell(number: int, count: int) -> None:
+        if stop.is_set():
+            raise _Stopped
+        with counting:
+            left[number] -= count
+            bar.update(count)
 
     def submit(numbers: list[int]) -> None:
         attempts.update(numbers)
@@ -178,11 +159,9 @@ def _run_rest(planned: Spec, out: Path, executor: Any, progress: bool) -> None:
             futures = [executor.submit(run_batch, record, number, out) for number in numbers]
         waiting.update(zip(futures, numbers, strict=True))
 
-    with Progress(0, disable=not progress) as bar:
-        watch = _watches[out] = _Watch(planned, bar)
-        bar.total = sum(map(watch.updates, numbers))
-        watch.count(-1, bar.total - sum(map(watch.updates, rest)))
-        try:
+    _here[out] = planned, tell
+    try:
+        with bar:
             submit(rest)
             while waiting:
                 # Not `concurrent.futures.wait`, which takes none but its own futures.
@@ -197,15 +176,15 @@ def _run_rest(planned: Spec, out: Path, executor: Any, progress: bool) -> None:
                         continue
                     if failure is not None:
                         raise failure
-                    watch.count(number, watch.updates(number) - watch.counted[number])
+                    tell(number, left[number])
                 time.sleep(_PAUSE if waiting else 0)
-        except BaseException:
-            watch.stop.set()
-            for future in waiting:
-                future.cancel()
-            raise
-        finally:
-            del _watches[out]
+    except BaseException:
+        stop.set()
+        for future in waiting:
+            future.cancel()
+        raise
+    finally:
+        del _here[out]
 
 
 def run_batch(record: Mapping[str, Any], number: int, out: Path) -> Exception | None:
@@ -222,40 +201,38 @@ def run_batch(record: Mapping[str, Any], number: int, out: Path) -> Exception | 
         What went wrong, if anything. What is raised instead, by whatever the caller
         has between itself and this function, means that a worker was lost.
     """
-    watch = _watches.get(out)
     try:
-        _run_batch(record, number, out, watch)
+        if not store.batch_file(out, number).exists():
+            store.write_batch(out, number, *_computed(record, number, out))
     except Exception as error:
-        if watch is None:  # the traceback stays behind when an exception goes to another process
+        if out not in _here:  # the traceback stays behind when an exception goes elsewhere
             error.add_note(f"in batch {number} of {out.name}:\n{traceback.format_exc()}")
         return error
     return None
 
 
-def _run_batch(record: Mapping[str, Any], number: int, out: Path, watch: _Watch | None) -> None:
-    if store.batch_file(out, number).exists():
-        return
-    planned = watch.planned if watch else _planned(json.dumps(record))
+def _computed(
+    record: Mapping[str, Any], number: int, out: Path
+) -> tuple[dict[str, Any], store.Tensors]:
+    """What the file of a batch holds."""
+    planned, tell = _here.get(out) or (_planned(json.dumps(record)), lambda *_: None)
     cells, began = planned.batches[number], time.perf_counter()
     runs, device = [planned.cells[cell].run for cell in cells], executors.own_device()
 
     def watched() -> Iterator[TrainingResult]:
         for result in train_iter(*zip(*runs, strict=True), devices=[device]):
-            if watch and watch.stop.is_set():
-                raise _Stopped
-            if watch:
-                watch.count(number, result.losses.size)
+            tell(number, result.losses.size)
             yield result
 
     try:
         result = joined(watched())
     except ValueError as error:  # the specification has been checked, so this is a bug
         raise RuntimeError(f"batch {number} failed: {error}") from error
-    each = [result[row] for row in range(len(cells))]
+    found = [tables.found(result[row]) for row in range(len(cells))]
     made = {
         "cells": list(cells),
-        "rows": [tables.results(run) for run in each],
-        "curves": [tables.curve(tables.all_losses(run)) for run in each],
+        "rows": [row for row, _ in found],
+        "curves": [curve for _, curve in found],
         "seconds": {
             "generation": round(result.generation_seconds, 3),
             "updates": round(result.update_seconds, 3),
@@ -264,13 +241,13 @@ def _run_batch(record: Mapping[str, Any], number: int, out: Path, watch: _Watch 
         "device": device.id,
         "environment": environment(),
     }
-    weights = [np.asarray(leaf) for leaf in result.effective]
-    tensors = {
+    weights = {
         name: leaf[row]
+        for part, leaf in enumerate(map(np.asarray, result.effective))
         for row, cell in enumerate(cells)
-        for name, leaf in zip(tables.tensor_names(cell), weights, strict=True)
+        for name in [tables.tensor_names(cell)[part]]
     }
-    store.write_batch(out, number, store.Batch(made, tensors))
+    return made, weights
 
 
 @functools.lru_cache(1)
@@ -297,19 +274,15 @@ def environment() -> dict[str, Any]:
 
 
 def _provenance(
-    out: Path, name: str, record: dict[str, Any], batches: list[store.Batch], seconds: float
-) -> dict[str, Any]:
+    command: str, record: dict[str, Any], batches: list[dict[str, Any]], seconds: float
+) -> str:
     """What made the tables, and how long it took."""
-    environments = []
-    for batch in batches:
-        if batch.record["environment"] not in environments:
-            environments.append(batch.record["environment"])
-    return {
-        "command": f"python -m icrl_flax sweep {name} --out {out.name}",
+    environments = {json.dumps(batch["environment"]): batch["environment"] for batch in batches}
+    made = {
+        "command": command,
         **record,
-        "environments": environments,
+        "environments": list(environments.values()),
         "seconds_of_the_last_call": round(seconds, 3),
-        "batches": [
-            {key: batch.record[key] for key in ("cells", "seconds", "device")} for batch in batches
-        ],
+        "batches": [{key: b[key] for key in ("cells", "seconds", "device")} for b in batches],
     }
+    return json.dumps(made, indent=2) + "\n"

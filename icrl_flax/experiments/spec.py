@@ -39,10 +39,7 @@ BASE = "base"
 BATCH = 8
 """Runs under one vmap: on a processor more gain nothing, and less is lost if it is stopped."""
 _TOP = ("seeds", "design", "batch", *SECTIONS, "axes")
-_RENAMED = {
-    "algorithm": "rule",
-    "training.method": "training.optimizer",
-}
+_RENAMED = {"algorithm": "rule", "training.method": "training.optimizer"}
 """Keys of older versions."""
 
 Settings = dict[str, Any]
@@ -99,10 +96,9 @@ def read_spec(
         return plan("spec", _record("spec", source), usual)
     try:
         table = tomllib.loads(Path(source).read_text(encoding="utf-8"))
+        return plan(str(source), _record(str(source), table), usual)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{source} is not a TOML file: {error}") from error
-    try:
-        return plan(str(source), _record(str(source), table), usual)
     except RecursionError as error:
         raise ValueError(f"{source} is nested too deeply") from error
 
@@ -147,8 +143,7 @@ def plan(
         raise ValueError(f"{file}: rule.name must be given, got none")
     columns = ("rule.name", *(key for key in varied if key != "rule.name"))
     cells = []
-    for axis, settings in _points(file, record["design"], base, axes):
-        run = _run(file, settings)
+    for axis, run in _points(file, record["design"], base, axes):
         row = tuple(_effective(key, run) for key in columns)
         for seed in record["seeds"]:
             config = dataclasses.replace(run.config, seed=seed)
@@ -225,19 +220,14 @@ def _axis(file: str, name: str, values: Any) -> list[Settings]:
 
 def _points(
     file: str, design: str, base: Settings, axes: list[list[Any]]
-) -> list[tuple[str, Settings]]:
-    """Each combination of settings once, with the axis it lies on."""
+) -> list[tuple[str, Run]]:
+    """The run of each combination of settings, once, with the axis it lies on; seed 0."""
     if design == "grid":
         combinations = itertools.product(*(points for _, points in axes))
-        return [("", functools.reduce(operator.or_, points, base)) for points in combinations]
-    points = [(BASE, base)]
+        return [("", _run(file, functools.reduce(operator.or_, c, base))) for c in combinations]
     centre = _run(file, base)
-    for name, others in axes:
-        for point in others:
-            settings = base | point
-            if _run(file, settings) != centre:
-                points.append((name, settings))
-    return points
+    others = [(name, _run(file, base | point)) for name, points in axes for point in points]
+    return [(BASE, centre), *((name, run) for name, run in others if run != centre)]
 
 
 def _kind(file: str, section: str, settings: Settings) -> type:

@@ -10,12 +10,10 @@ that the processes of a sweep know of each other.
 """
 
 import contextlib
-import functools
 import json
-import operator
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import filelock
 import numpy as np
@@ -117,18 +115,14 @@ def _is_temporary(path: Path) -> bool:
 
 
 def write(out: Path, files: Mapping[str, str | bytes]) -> None:
-    """Write files of text or bytes, none before all are sure, and renamed in this order."""
+    """Write files, none before all are sure, and renamed in this order."""
 
-    def fill(path: Path, content: str | bytes) -> None:
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    def filling(content: str | bytes) -> Callable[[Path], int]:
+        data = content.encode() if isinstance(content, str) else content
+        return lambda path: path.write_bytes(data)
 
     with writing(out):
-        write_together(
-            {
-                out / name: lambda path, content=content: fill(path, content)
-                for name, content in files.items()
-            }
-        )
+        write_together({out / name: filling(content) for name, content in files.items()})
 
 
 def batch_file(out: Path, number: int) -> Path:
@@ -136,72 +130,61 @@ def batch_file(out: Path, number: int) -> Path:
     return out / CELLS / f"{_BATCH}{number:05d}.safetensors"
 
 
-class Batch(NamedTuple):
-    """A finished batch.
-
-    Attributes:
-        record: JSON: its cells, their rows and curves, and what made them.
-        weights: tensors by cell and name, as `3.P12`.
-    """
-
-    record: dict[str, Any]
-    weights: Tensors
-
-
-def write_batch(out: Path, number: int, batch: Batch) -> None:
-    """Keep a batch, as one file. It is whole, or not there."""
-    metadata = {"record": json.dumps(batch.record, allow_nan=False)}
-    content = safetensors.numpy.save(batch.weights, metadata)
-    write(out, {f"{CELLS}/{batch_file(out, number).name}": content})
-
-
-def read_batch(out: Path, number: int, cells: tuple[int, ...], columns: int) -> Batch:
-    """A finished batch.
+def write_batch(out: Path, number: int, record: Mapping[str, Any], weights: Tensors) -> None:
+    """Keep a batch, as one file. It is whole, or not there.
 
     Args:
         out: the directory.
         number: which one.
-        cells: those that it must hold.
+        record: JSON: its cells, their rows and curves, and what made them.
+        weights: tensors by cell and name, as `3.P12`.
+    """
+    metadata = {"record": json.dumps(record, allow_nan=False)}
+    file = batch_file(out, number).relative_to(out)
+    write(out, {str(file): safetensors.numpy.save(weights, metadata)})
+
+
+def read_batches(
+    out: Path, batches: Iterable[tuple[int, ...]], columns: int
+) -> tuple[list[dict[str, Any]], bytes]:
+    """The records of all batches, and one file of all their weights.
+
+    Args:
+        out: the directory.
+        batches: the cells that each must hold.
         columns: results that each row must hold.
 
     Raises:
-        ValueError: if it is missing, damaged, or of other cells.
+        ValueError: if one is missing, damaged, or of other cells.
     """
-    file = batch_file(out, number)
-    try:
-        batch = Batch(*_read(file))
-        rows, curves = batch.record["rows"], batch.record["curves"]
-        fits = batch.record["cells"] == list(cells) and len(rows) == len(curves) == len(cells)
-        fits &= all(len(row) == columns for row in rows)
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        raise ValueError(f"{file} is damaged; delete it to run its cells again") from error
-    if not fits:
-        raise ValueError(f"{file} is of another sweep; delete it to run its cells again")
-    return batch
+    records, weights = [], {}
+    for number, cells in enumerate(batches):
+        file = batch_file(out, number)
+        try:
+            with safetensors.safe_open(file, "numpy") as tensors:
+                record = json.loads((tensors.metadata() or {})["record"])
+                weights |= {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+            rows, curves = record["rows"], record["curves"]
+            fits = record["cells"] == list(cells) and len(rows) == len(curves) == len(cells)
+            fits &= all(len(row) == columns for row in rows)
+        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+            raise ValueError(f"{file} is damaged; delete it to run its cells again") from error
+        if not fits:
+            raise ValueError(f"{file} is of another sweep; delete it to run its cells again")
+        records.append(record)
+    return records, safetensors.numpy.save(weights)
 
 
-def _read(file: Path) -> tuple[Any, Tensors]:
-    with safetensors.safe_open(file, "numpy") as tensors:
-        record = json.loads((tensors.metadata() or {})["record"])
-        return record, {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
-
-
-def collected(batches: Iterable[Batch]) -> bytes:
-    """The weights of all batches, as one file."""
-    return safetensors.numpy.save(functools.reduce(operator.or_, (b.weights for b in batches)))
-
-
-def read_tensors(out: Path, names: list[str]) -> list[np.ndarray]:
+def read_weights(out: Path, names: list[str]) -> list[np.ndarray]:
     """Some of the weights that a finished sweep keeps, and no others.
 
     Raises:
         ValueError: if it keeps none, or none of these names.
     """
-    file = out / WEIGHTS
     try:
-        with safetensors.safe_open(file, "numpy") as tensors:
+        with safetensors.safe_open(out / WEIGHTS, "numpy") as tensors:
             return [tensors.get_tensor(name) for name in names]
     except FileNotFoundError as error:
         raise ValueError(f"{out} keeps no weights: it has no {WEIGHTS}") from error
     except (OSError, safetensors.SafetensorError) as error:
-        raise ValueError(f"{file} is damaged, or has no {names[0]}: {error}") from error
+        raise ValueError(f"{out / WEIGHTS} is damaged, or has no {names[0]}: {error}") from error

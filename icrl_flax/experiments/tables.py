@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,22 @@ THRESHOLDS = ("1e-4", "1e-6", "1e-8")
 """Losses: the table says how many updates each took."""
 BINS = 100
 """Points of each loss curve."""
-_KINDS: Mapping[str, type] = {
-    "updates": int,
-    "final_loss": float,
-    **{f"loss_at_{fraction}": float for fraction in FRACTIONS},
-    **{f"updates_to_{threshold}": float for threshold in THRESHOLDS},
-    "c": float,
-    "cosine": float,
-    "off_pattern": float,
-    "diverged_at": float,
-}
-RESULTS = tuple(_KINDS)
+RESULTS = (
+    "updates",
+    "final_loss",
+    *(f"loss_at_{fraction}" for fraction in FRACTIONS),
+    *(f"updates_to_{threshold}" for threshold in THRESHOLDS),
+    "c",
+    "cosine",
+    "off_pattern",
+    "diverged_at",
+)
 """Columns of the table that hold results."""
+_KINDS = dict.fromkeys(RESULTS, float) | {
+    **dict.fromkeys(("cell", "seed", "update", "updates"), int),
+    **dict.fromkeys(("axis", "rule.name", "family.name"), str),
+}
+"""Columns of one type in every table."""
 
 Column = np.ndarray
 
@@ -72,7 +76,7 @@ class Tables:
         Raises:
             ValueError: if the directory keeps no weights, or there is no such cell.
         """
-        return Effective(*store.read_tensors(self.out, tensor_names(cell)))
+        return Effective(*store.read_weights(self.out, tensor_names(cell)))
 
 
 def read_sweep(out: Path | str) -> Tables:
@@ -96,32 +100,26 @@ def tensor_names(cell: int | np.integer) -> list[str]:
     return [f"{cell}.{part}" for part in Effective._fields]
 
 
-def results(run: TrainingResult) -> list[str]:
-    """The result columns of one run, in the order of `RESULTS`."""
+def found(run: TrainingResult) -> tuple[list[str], list[list[str]]]:
+    """What one run has to say: the columns `RESULTS` and the loss curve."""
     config = run.config
-    losses = all_losses(run)
+    losses = np.full(config.updates, np.nan)  # as it stays where a run that diverged was given up
+    losses[: run.losses.size] = run.losses
     stages = stage_means(losses, config)
     at = [stages[max(1, math.ceil(share * stages.size)) - 1] for share in FRACTIONS]
     stage = min(config.stage, losses.size)
     reached = [np.flatnonzero(stages <= float(threshold)) for threshold in THRESHOLDS]
-    to = [(int(found[0]) + 1) * stage if found.size else "" for found in reached]
+    to = [(int(first[0]) + 1) * stage if first.size else "" for first in reached]
     closeness = ["", "", ""]
     if config.attention == "linear":  # of which alone the theory speaks
-        found = run.alignment()
+        theory = run.alignment()
         with np.errstate(invalid="ignore"):  # of weights that are not finite
             # Several heads have a matrix for c.
-            c = found.c if np.ndim(found.c) == 0 else np.linalg.det(found.c)
-        closeness = [float(value) for value in (c, found.cosine, found.off_pattern)]
+            c = theory.c if np.ndim(theory.c) == 0 else np.linalg.det(theory.c)
+        closeness = [float(value) for value in (c, theory.cosine, theory.off_pattern)]
     diverged_at = int(run.diverged_at) if run.diverged else ""
     values = [losses.size, losses[-TAIL:].mean(), *at, *to, *closeness, diverged_at]
-    return list(map(text, values))
-
-
-def all_losses(run: TrainingResult) -> Float[np.ndarray, " updates"]:
-    """The loss of every update, in float64; NaN where a run that diverged was not taken on."""
-    losses = np.full(run.config.updates, np.nan)
-    losses[: run.losses.size] = run.losses
-    return losses
+    return list(map(text, values)), curve(losses)
 
 
 def stage_means(
@@ -148,12 +146,12 @@ def text(value: Any) -> str:
     return repr(float(value)) if isinstance(value, (float, np.floating)) else str(value)
 
 
-def as_csv(spec: Spec, batches: list[store.Batch]) -> tuple[str, str]:
+def as_csv(spec: Spec, batches: list[dict[str, Any]]) -> tuple[str, str]:
     """The table and the curves."""
     rows, curves = {}, {}
     for batch in batches:
-        rows |= zip(batch.record["cells"], batch.record["rows"], strict=True)
-        curves |= zip(batch.record["cells"], batch.record["curves"], strict=True)
+        rows |= zip(batch["cells"], batch["rows"], strict=True)
+        curves |= zip(batch["cells"], batch["curves"], strict=True)
     table = [["cell", "axis", *spec.columns, "seed", *RESULTS]]
     points = [["cell", "update", "loss"]]
     for number, cell in enumerate(spec.cells):
@@ -169,19 +167,6 @@ def as_csv(spec: Spec, batches: list[store.Batch]) -> tuple[str, str]:
     return lines(table), lines(points)
 
 
-_KNOWN: Mapping[str, type] = {
-    **_KINDS,
-    "cell": int,
-    "axis": str,
-    "rule.name": str,
-    "family.name": str,
-    "seed": int,
-    "update": int,
-    "loss": float,
-}
-"""Columns of one type in every table."""
-
-
 def columns(text: str) -> dict[str, Column]:
     """CSV as columns: of the type that their name says, or for a setting of the first that fits.
 
@@ -190,7 +175,7 @@ def columns(text: str) -> dict[str, Column]:
     header, *rows = csv.reader(io.StringIO(text, newline=""))
     found = {}
     for name, cells in zip(header, zip(*rows, strict=True), strict=True):
-        for kind in [_KNOWN[name]] if name in _KNOWN else (int, float, str):
+        for kind in [_KINDS[name]] if name in _KINDS else (int, float, str):
             convert: Callable = (lambda cell: float(cell or "nan")) if kind is float else kind
             try:
                 found[name] = np.array([convert(cell) for cell in cells], kind)
