@@ -3,29 +3,33 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import tyro
 
 from icrl_flax.cli.console import INTERRUPTED, complain, say, usage
-from icrl_flax.experiments.run import finished_cells, sweep
-from icrl_flax.experiments.spec import read_spec
+from icrl_flax.experiments import finished_cells, named, read_spec, sweep
 
 
 def command(
-    spec: tyro.conf.Positional[Path], out: Path, workers: int | None = None
+    spec: tyro.conf.Positional[Path],
+    out: Path,
+    executor: Literal["threads", "dask", "slurm"] = "threads",
+    workers: int | None = None,
 ) -> Callable[[], int]:
     """Run every combination of settings and seeds in a TOML file; finish it if it was stopped.
 
     Args:
         spec: the file; the documentation of icrl_flax.Spec shows one.
         out: directory for the tables: new, empty, or that of the same sweep.
+        executor: where batches run: threads of this process, processes of Dask, or jobs of Slurm.
         workers: batches that run at the same time; one for each core or GPU, if not given.
     """
-    return lambda: run(spec, out, workers)
+    return lambda: run(spec, out, executor, workers)
 
 
-def run(spec: Path, out: Path, workers: int | None) -> int:
+def run(spec: Path, out: Path, executor: str, workers: int | None) -> int:
     """Print what the finished table says in short."""
     began = time.perf_counter()
     with usage():
@@ -34,8 +38,8 @@ def run(spec: Path, out: Path, workers: int | None) -> int:
         except OSError as error:
             raise ValueError(f"spec: cannot read {spec}: {error.strerror}") from error
     try:
-        with usage():
-            table = sweep(spec, out, workers, progress=True).table
+        with usage(), named(executor, workers) as used:
+            table = sweep(spec, out, executor=used, progress=True).table
     except KeyboardInterrupt:
         done, cells = finished_cells(out, spec)
         complain(
