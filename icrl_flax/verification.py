@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from icrl_flax import _checks
-from icrl_flax._precision import full_precision
+from icrl_flax._ambient import full_precision
 from icrl_flax.attention.linear import linear_attention
 from icrl_flax.attention.prompt import build_prompt, readout
 from icrl_flax.experience.window import Window

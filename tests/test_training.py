@@ -1,8 +1,8 @@
 """Algorithms 1 and 2, update for update, against NumPy."""
 
+import contextlib
 import dataclasses
 import itertools
-import re
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +14,16 @@ import reference
 from icrl_flax import (
     ActorCritic,
     RandomMDPs,
-    Report,
     Sarsa,
     TrainingConfig,
+    TrainingResult,
     split,
     stream,
-    summarise,
     train,
-    training_run,
+    train_iter,
 )
+from icrl_flax.mdps import DeterministicMDPs
+from icrl_flax.training import joined
 
 RULES = {"sarsa": Sarsa(d=3), "actor-critic": ActorCritic(m=3, d=2)}
 FAMILY = RandomMDPs(3, 2, gamma=0.6)
@@ -47,21 +48,21 @@ def rule(request):
 @pytest.fixture(scope="session")
 def start_and_end(rule):
     """The report of the start and that of the end of 100 updates."""
-    return list(training_run(rule, CONFIG, FAMILY))
+    return list(train_iter(rule, FAMILY, CONFIG))
 
 
 @pytest.fixture(scope="session")
 def full(rule):
     """The same with all entries of P and V in training."""
     config = dataclasses.replace(CONFIG, parameters="full")
-    return list(training_run(rule, config, FAMILY))
+    return list(train_iter(rule, FAMILY, config))
 
 
 @pytest.fixture(scope="session")
 def examples(rule):
     """The data of the run: tokens, u and target of each update."""
     _, key = jax.random.split(jax.random.key(CONFIG.seed))
-    numbers = jnp.arange(500)  # as many as `training_run` generates together: compiled already
+    numbers = jnp.arange(CONFIG.mdps)
     data = stream(key, numbers, rule, FAMILY, CONFIG.windows, CONFIG.window_length, jnp.float64)
     parts = (np.asarray(x).reshape(-1, *x.shape[2:]) for x in (data.tokens, data.u, data.target))
     return list(zip(*parts, strict=True))[: CONFIG.updates]
@@ -129,13 +130,13 @@ def test_blocks_of_proposition_3_1_do_not_move(rule, full):
 
 
 def test_same_seed_same_bits(rule, start_and_end):
-    again = train(rule, CONFIG, FAMILY)
+    again = train(rule, FAMILY, CONFIG)
     for name in ("P", "V", "losses"):
         np.testing.assert_array_equal(getattr(again, name), getattr(start_and_end[-1], name))
 
 
 def test_seed_moves_start_and_data(rule, start_and_end):
-    start, end = training_run(rule, dataclasses.replace(CONFIG, seed=6, mdps=1), FAMILY)
+    start, end = train_iter(rule, FAMILY, dataclasses.replace(CONFIG, seed=6, mdps=1))
     assert not np.isin(end.losses, start_and_end[-1].losses).any()
     assert not np.isin(start.P[start.P != 0], start_and_end[0].P).any()
 
@@ -150,14 +151,15 @@ def test_defaults_are_the_papers():
 def test_several_mdps_per_update_average_their_gradients(rule, start_and_end):
     """Window t of two MDPs makes one step of gradient descent, at a constant rate."""
     config = dataclasses.replace(
-        CONFIG, mdps=4, mdps_per_update=2, method="sgd", schedule="constant", learning_rate=0.1
+        CONFIG, mdps=4, mdps_per_update=2, optimizer="sgd", schedule="constant", learning_rate=0.1
     )
     assert config.updates == 20
-    start, end = training_run(rule, config, FAMILY)
+    start, end = train_iter(rule, FAMILY, config)
     np.testing.assert_array_equal(start.P, start_and_end[0].P)
     _, key = jax.random.split(jax.random.key(CONFIG.seed))
-    # As many MDPs as were generated for the other tests: compiled already.
-    data = stream(key, jnp.arange(500), rule, FAMILY, 10, CONFIG.window_length, jnp.float64)
+    data = stream(
+        key, jnp.arange(CONFIG.mdps), rule, FAMILY, 10, CONFIG.window_length, jnp.float64
+    )
     tokens, u, target = map(np.asarray, (data.tokens, data.u, data.target))
     P12, V21 = effective(start, rule.p)
     for t in range(20):
@@ -200,7 +202,7 @@ def test_schedules():
 
 def test_learning_rate_is_a_staircase():
     """A gradient that never changes makes Adam's steps equal to its learning rate."""
-    optimizer = TrainingConfig().optimizer()
+    optimizer = TrainingConfig().make_optimizer()
 
     def update(state, _):
         step, state = optimizer.update(jnp.asarray(1e3), state)
@@ -211,14 +213,14 @@ def test_learning_rate_is_a_staircase():
         assert float(steps[t]) == pytest.approx(1e-3 * 0.99**drops, rel=1e-6)
 
 
-# Long stream make several reports of few MDPs.
+# Long streams make several results of few MDPs.
 LONG = TrainingConfig(mdps=7, windows=2500, window_length=2)
 SMALL, TINY = Sarsa(d=2), RandomMDPs(2, 2)
 
 
 @pytest.fixture(scope="session")
 def long_run():
-    return list(training_run(SMALL, LONG, TINY))
+    return list(train_iter(SMALL, TINY, LONG))
 
 
 def test_reports_follow_the_mdps(long_run):
@@ -238,7 +240,7 @@ def test_single_precision_is_kept(long_run):
 
 
 def test_summary_joins_the_reports(long_run):
-    total = summarise(iter(long_run))
+    total = joined(iter(long_run))
     np.testing.assert_array_equal(total.losses, np.concatenate([r.losses for r in long_run]))
     np.testing.assert_array_equal(total.P, long_run[-1].P)
     np.testing.assert_array_equal(total.V, long_run[-1].V)
@@ -248,17 +250,17 @@ def test_summary_joins_the_reports(long_run):
 
 
 def test_stopping_early_leaves_a_usable_report(long_run):
-    run = training_run(SMALL, LONG, TINY)
+    run = train_iter(SMALL, TINY, LONG)
     stopped = list(itertools.islice(run, 2))
     run.close()
-    assert isinstance(stopped[-1], Report)
+    assert isinstance(stopped[-1], TrainingResult)
     np.testing.assert_array_equal(stopped[-1].P, long_run[1].P)
     np.testing.assert_array_equal(stopped[-1].losses, long_run[1].losses)
 
 
 def test_fewer_mdps_are_the_beginning_of_more(long_run):
-    """An odd number leaves half a chunk, whose updates must be the first ones of it."""
-    few = train(SMALL, dataclasses.replace(LONG, mdps=3), TINY)
+    """However many MDPs a chunk holds."""
+    few = train(SMALL, TINY, dataclasses.replace(LONG, mdps=3))
     losses = np.concatenate([report.losses for report in long_run])
     np.testing.assert_allclose(few.losses, losses[: 3 * LONG.windows], rtol=1e-5)
     assert few.losses.size == 3 * LONG.windows
@@ -276,26 +278,124 @@ def lost_at(update):
 
 
 def test_loss_that_is_not_finite_names_its_update():
-    reports = []
-    with pytest.raises(FloatingPointError, match=r"nan at update 12346\b"):
-        reports.extend(training_run(SMALL, LONG, TINY, lost_at(12_345)))
-    assert reports[-1].mdps == 4
-    assert np.isfinite(reports[-1].P).all()
-    assert np.isfinite(reports[-1].losses).all()
+    *before, lost = train_iter(SMALL, TINY, LONG, optimizer=lost_at(12_345))
+    assert (lost.diverged_at, bool(lost.diverged)) == (12_346, True)
+    assert np.isfinite(lost.losses).sum() == 12_346 - sum(each.losses.size for each in before)
+    assert [each.diverged_at for each in before] == [-1] * len(before)
+    assert np.isfinite(before[-1].P).all()
+    assert np.isfinite(before[-1].losses).all()
+    # Nothing is left to train: the MDPs after that are not.
+    assert lost.mdps < LONG.mdps
 
 
-def test_divergence_raises():
+def test_divergence_is_a_value_or_an_exception():
     config = dataclasses.replace(LONG, mdps=1)
-    with pytest.raises(FloatingPointError, match=r"the loss is (inf|nan) at update \d+$") as error:
-        train(SMALL, config, TINY, optax.sgd(1e6))
-    assert 0 < int(re.search(r"\d+$", str(error.value))[0]) < 100
+    result = train(SMALL, TINY, config, optimizer=optax.sgd(1e6))
+    assert 0 < result.diverged_at < 100
+    assert np.isfinite(result.losses[: result.diverged_at]).all()
+    assert np.isnan(result.losses[result.diverged_at :]).all()
+    with pytest.raises(FloatingPointError, match=f"at update {result.diverged_at}$"):
+        train(SMALL, TINY, config, optimizer=optax.sgd(1e6), throw=True)
 
 
-def test_double_precision_needs_x64():
-    with jax.enable_x64(False), pytest.raises(ValueError, match=r"float64.*jax_enable_x64"):
-        next(training_run(SMALL, CONFIG, TINY))
+def test_double_precision_needs_no_mode_of_the_caller(start_and_end, rule):
+    with jax.enable_x64(False):
+        again = train(rule, FAMILY, CONFIG)
+    assert again.losses.dtype == again.P.dtype == np.float64
+    np.testing.assert_array_equal(again.P, start_and_end[-1].P)
 
 
-def test_nothing_to_summarise():
-    with pytest.raises(ValueError, match="reports"):
-        summarise([])
+# Whatever the caller's settings
+
+AMBIENT = {
+    "64 bits": lambda: jax.enable_x64(True),
+    "32 bits": lambda: jax.enable_x64(False),
+    "matrix precision": lambda: jax.default_matmul_precision("bfloat16"),
+    "another PRNG": lambda: jax.default_prng_impl("rbg"),
+    "PRNG not partitionable": lambda: jax.threefry_partitionable(False),
+    "default device": lambda: jax.default_device(jax.devices()[-1]),
+    "checks for NaN": lambda: jax.debug_nans(True),
+    "no rank promotion": lambda: jax.numpy_rank_promotion("raise"),
+    "strict types": lambda: jax.numpy_dtype_promotion("strict"),
+}
+RUN = TrainingConfig(mdps=3, windows=4, window_length=3)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return train(SMALL, DeterministicMDPs(3, 2), RUN)
+
+
+@pytest.mark.parametrize("setting", AMBIENT)
+def test_ambient_settings_change_no_bit(setting, plain):
+    with AMBIENT[setting]():
+        before, types = jax.numpy.result_type(float), []
+        results = train_iter(SMALL, DeterministicMDPs(3, 2), RUN)
+        other = joined(types.append(jax.numpy.result_type(float)) or each for each in results)
+    assert set(types) == {before}  # none of the library's settings is left between two results
+    np.testing.assert_array_equal(other.losses, plain.losses)
+    np.testing.assert_array_equal(other.P, plain.P)
+    assert other.losses.dtype == np.float32
+
+
+def test_large_seeds_are_seeds_of_their_own(plain):
+    """Without 64-bit numbers JAX takes 2³² for 0."""
+    other = train(SMALL, DeterministicMDPs(3, 2), dataclasses.replace(RUN, seed=2**32))
+    assert (other.P != plain.P)[other.P != 0].all()
+
+
+@contextlib.contextmanager
+def compilations():
+    """A list to which each program that is compiled adds its name."""
+    compiled = []
+
+    def listen(event, duration, **details):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(details.get("fun_name", "a program"))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield compiled
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_another_number_compiles_nothing(plain):
+    """Step sizes, ε, γ, learning rate, gain and seed are array leaves."""
+    with compilations() as compiled:
+        train(SMALL, DeterministicMDPs(3, 2), RUN)
+        train(
+            dataclasses.replace(SMALL, alpha=0.7, epsilon=0.3),
+            DeterministicMDPs(3, 2, gamma=0.8),
+            dataclasses.replace(RUN, seed=9, learning_rate=0.02, decay=0.5, gain=0.3),
+        )
+    assert compiled == []
+    with compilations() as compiled:  # the listener hears
+        train(SMALL, DeterministicMDPs(3, 2), dataclasses.replace(RUN, window_length=4))
+    assert compiled != []
+
+
+# Going on from where a run stood
+
+
+def test_going_on_gives_the_same_bits(long_run):
+    middle = long_run[2]
+    rest = list(train_iter(SMALL, TINY, LONG, start=middle))
+    assert [each.mdps for each in rest] == [each.mdps for each in long_run[2:]]
+    for one, other in zip(rest[1:], long_run[3:], strict=True):
+        np.testing.assert_array_equal(one.losses, other.losses)
+        np.testing.assert_array_equal(one.P, other.P)
+    whole = train(SMALL, TINY, LONG, start=joined(long_run[:3]))
+    np.testing.assert_array_equal(whole.losses, joined(long_run).losses)
+
+
+def test_going_on_with_another_run_is_refused(long_run):
+    with pytest.raises(ValueError, match=r"^start must be of the same runs"):
+        next(train_iter(SMALL, TINY, dataclasses.replace(LONG, seed=1), start=long_run[1]))
+    with pytest.raises(ValueError, match=r"^start must have the state of the same optimizer"):
+        next(train_iter(SMALL, TINY, LONG, start=long_run[1], optimizer=optax.sgd(0.1)))
+
+
+def test_nothing_to_join():
+    with pytest.raises(ValueError, match="results"):
+        joined([])

@@ -1,6 +1,7 @@
 """The transformer: its prompt, its weights, linear and softmax attention, the constructions."""
 
 from icrl_flax.attention.alignment import Alignment, align
+from icrl_flax.attention.block import Block, EffectiveBlock, SoftmaxBlock
 from icrl_flax.attention.decomposition import Decomposition, bilinear_term, decompose
 from icrl_flax.attention.linear import LinearAttentionBlock, linear_attention
 from icrl_flax.attention.prompt import augment, build_prompt, readout
@@ -9,6 +10,7 @@ from icrl_flax.attention.symmetry import mix, rescale
 from icrl_flax.attention.weights import (
     Blocks,
     Effective,
+    Matrices,
     embed,
     identity_blocks,
     initial_effective,
@@ -17,10 +19,14 @@ from icrl_flax.attention.weights import (
 
 __all__ = [
     "Alignment",
+    "Block",
     "Blocks",
     "Decomposition",
     "Effective",
+    "EffectiveBlock",
     "LinearAttentionBlock",
+    "Matrices",
+    "SoftmaxBlock",
     "align",
     "augment",
     "bilinear_term",

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from jaxtyping import Array, Float
 
-from icrl_flax._precision import full_precision
+from icrl_flax._ambient import full_precision
 from icrl_flax.attention.prompt import augment
 from icrl_flax.attention.weights import Blocks, Effective, sum_over_heads
 

@@ -6,9 +6,17 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from icrl_flax import _checks
-from icrl_flax._precision import full_precision
-from icrl_flax.attention.prompt import build_prompt, readout
-from icrl_flax.attention.weights import Blocks, embed, initial_effective, split, sum_over_heads
+from icrl_flax._ambient import full_precision
+from icrl_flax.attention.block import Block
+from icrl_flax.attention.prompt import build_prompt
+from icrl_flax.attention.weights import (
+    Blocks,
+    Matrices,
+    embed,
+    initial_effective,
+    split,
+    sum_over_heads,
+)
 
 
 @full_precision
@@ -28,7 +36,20 @@ def linear_attention(
     return H + sum_over_heads(of_one_head, (P, V)) / n
 
 
-class LinearAttentionBlock(nnx.Module):
+@full_precision
+def last_column(
+    P: Float[Array, "*heads D D"], V: Float[Array, "*heads D D"], H: Float[Array, "D columns"]
+) -> Float[Array, " D"]:
+    """The last column of eq. (1), which alone is read; what it needs of the others, no more."""
+
+    def of_one_head(head: tuple[Float[Array, "D D"], Float[Array, "D D"]]):
+        P, V = head
+        return V @ (H @ (H.T @ (P @ H[:, -1])))
+
+    return H[:, -1] + sum_over_heads(of_one_head, (P, V)) / (H.shape[1] - 1)
+
+
+class LinearAttentionBlock(Block, nnx.Module):
     """The transformer of the paper: full D×D matrices P and V, D = p + q + 1.
 
     Starts as the paper's experiments do: P12 and V̄21 Xavier-normal, zero elsewhere.
@@ -73,10 +94,21 @@ class LinearAttentionBlock(nnx.Module):
         for name, matrix in (("P", P), ("V", V)):
             _checks.shape(name, matrix, (*leading, D, D))
         heads = leading[0] if leading else 1
-        block = cls(p, D - p - 1, gain=0.0, dtype=P.dtype, heads=heads, rngs=nnx.Rngs(0))
-        block.P[...] = P
-        block.V[...] = V
+        # The structure alone, without drawing weights that nobody wants.
+        block = nnx.eval_shape(lambda: cls(p, D - p - 1, heads=heads, rngs=nnx.Rngs(0)))
+        block.P, block.V = nnx.Param(jnp.asarray(P)), nnx.Param(jnp.asarray(V))
         return block
+
+    @property
+    def theta(self) -> Matrices:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """P and V."""
+        return Matrices(self.P[...], self.V[...])
+
+    matrices = theta
+
+    def with_theta(self, theta: Matrices) -> "LinearAttentionBlock":
+        """A block of the same size with other weights."""
+        return self.from_matrices(*theta, self.p)
 
     @property
     def blocks(self) -> Blocks:
@@ -92,4 +124,4 @@ class LinearAttentionBlock(nnx.Module):
         """TF_θ: the parameters that the block reads out of the prompt for (tokens, u)."""
         _checks.shape("tokens", tokens, (None, self.p))
         _checks.shape("u", u, (self.q,))
-        return readout(self(build_prompt(tokens, u)), self.q)
+        return last_column(*self.theta, build_prompt(tokens, u))[-self.q :]

@@ -12,7 +12,7 @@ V̄21 matter: h_iᵀ P h = x_iᵀ P12 w̃, and the readout of V h_i is V̄21 x_i
 import jax
 from jaxtyping import Array, Float
 
-from icrl_flax._precision import full_precision
+from icrl_flax._ambient import full_precision
 from icrl_flax.attention.prompt import augment
 from icrl_flax.attention.weights import Effective
 

@@ -28,6 +28,18 @@ class Effective(NamedTuple):
     V21: Float[Array, "*heads q p"]
 
 
+class Matrices(NamedTuple):
+    """θ: all of a block's weights.
+
+    Attributes:
+        P: the D×D matrix that stands for QᵀK, one for each head.
+        V: the D×D value matrix, one for each head.
+    """
+
+    P: Float[Array, "*heads D D"]
+    V: Float[Array, "*heads D D"]
+
+
 def sum_over_heads(function: Callable[[Weights], Array], weights: Weights) -> Array:
     """The sum of `function(head)` over the heads; `function(weights)` where there is one.
 
@@ -127,7 +139,7 @@ def split(P: Float[Array, "*heads D D"], V: Float[Array, "*heads D D"], p: int) 
 def embed(
     effective: Effective,
     free: tuple[Float[Array, "*heads D D"], Float[Array, "*heads D D"]] | None = None,
-) -> tuple[Float[Array, "*heads D D"], Float[Array, "*heads D D"]]:
+) -> Matrices:
     """Full P and V with the given θ_eff, and P22 = V̄22 = 0.
 
     Args:
@@ -143,13 +155,13 @@ def embed(
     *heads, p, width = P12.shape
     D = p + width
     shape = (*heads, D, D)
-    P, V = (jnp.zeros(shape, P12.dtype),) * 2 if free is None else free
+    P, V = (jnp.zeros(shape, P12.dtype),) * 2 if free is None else map(jnp.asarray, free)
     if P.shape != shape or V.shape != shape:
         each = f" for each of {heads[0]} heads" if heads else ""
         raise ValueError(f"free must hold two {D}×{D} matrices{each}, got {P.shape} and {V.shape}")
     P = P.at[..., :p, p:].set(P12).at[..., p:, p:].set(0)
     V = V.at[..., p + 1 :, :p].set(V21).at[..., p + 1 :, p:].set(0)
-    return P, V
+    return Matrices(P, V)
 
 
 def xavier_normal(

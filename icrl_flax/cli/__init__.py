@@ -35,8 +35,10 @@ from icrl_flax.mdps.families import RandomMDPs
 from icrl_flax.rules import discover
 from icrl_flax.rules.base import Rule
 from icrl_flax.training import checkpoint as checkpoint
+from icrl_flax.training.config import TrainingConfig
+from icrl_flax.training.loop import train_iter
 from icrl_flax.training.prefetch import prefetch
-from icrl_flax.training.single import Report, TrainingConfig, learner, summarise, training_run
+from icrl_flax.training.result import TrainingResult, joined
 from icrl_flax.verification import verify
 
 USAGE_ERROR, INTERRUPTED = 2, 130
@@ -80,13 +82,13 @@ def _run_training(out: Path, rule: Rule, family: RandomMDPs, config: TrainingCon
         check_fit(rule, family)
         learner(rule, config)  # which may refuse the attention: before anything is written
     out = checkpoint.new_directory(out)
-    first_chunk: list[Report] = []
+    first_chunk: list[TrainingResult] = []
     failure: list[FloatingPointError] = []
     bar = Progress(config.updates)
 
-    def watched(interrupt: _Interrupt) -> Iterator[Report]:
+    def watched(interrupt: _Interrupt) -> Iterator[TrainingResult]:
         try:
-            for report in training_run(rule, config, family):
+            for report in train_iter(rule, config, family):
                 yield report
                 bar.update(report.losses.size)
                 if report.mdps and not first_chunk:
@@ -103,7 +105,7 @@ def _run_training(out: Path, rule: Rule, family: RandomMDPs, config: TrainingCon
             failure.append(error)
 
     with _Interrupt() as interrupt, bar, jax.enable_x64(config.dtype == "float64"):
-        final = summarise(watched(interrupt))
+        final = joined(watched(interrupt))
     with checkpoint.writing(out):
         checkpoint.save(out, final, rule, family, config)
     if failure:
@@ -123,7 +125,9 @@ def _beside_the_theory(
     return align(split(P, V, rule.p).effective, rule.optimum(P.dtype))
 
 
-def _print_summary(final: Report, first_chunk: Report, rule: Rule, attention: str) -> None:
+def _print_summary(
+    final: TrainingResult, first_chunk: TrainingResult, rule: Rule, attention: str
+) -> None:
     tail = final.losses[-1000:]
     lines = {f"mean loss of the last {tail.size} updates": f"{tail.mean():.2e}"}
     if attention == "linear":  # of which alone the theory speaks

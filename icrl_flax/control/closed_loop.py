@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from icrl_flax import _checks
-from icrl_flax._precision import full_precision
+from icrl_flax._ambient import full_precision
 from icrl_flax.control.tasks import Task
 from icrl_flax.experience.rollout import rollout
 from icrl_flax.experience.window import Window

@@ -1,7 +1,7 @@
 """Blocks in charge of MDPs that they have never seen (§4.2, Figure 3).
 
 In closed loop the block's own answer is the next parameter vector, and sets the
-behaviour policy for the next window. A *learner* is whatever turns a window into
+behaviour policy for the next window. An *agent* is whatever turns a window into
 new parameters: a block, or the textbook rule itself.
 """
 
@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from icrl_flax import _checks
+from icrl_flax import _ambient, _checks
+from icrl_flax.attention.block import Block
 from icrl_flax.control.agents import BlockAgent
 from icrl_flax.control.closed_loop import closed_loop
 from icrl_flax.control.returns import Returns, returns_of
@@ -66,15 +67,17 @@ class EvaluationConfig:
         return np.arange(0, self.steps + 1, self.every)
 
 
+@_ambient.under(x64=False)
 def draw_tasks(
-    rule: Rule, config: EvaluationConfig, family: MDPFamily | None = None
+    rule: Rule, family: MDPFamily | None = None, config: EvaluationConfig | None = None
 ) -> tuple[Task, Key[Array, " n_mdps"]]:
     """Fresh MDPs with their features, first parameters and states, and a key for each.
 
     The keys differ from any that training derives from a seed.
     """
     family = RandomMDPs() if family is None else family
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 0x4E1D), 2)
+    config = EvaluationConfig() if config is None else config
+    keys = jax.random.split(jax.random.fold_in(_ambient.key(config.seed), 0x4E1D), 2)
     draws = jax.random.split(keys[0], config.n_mdps)
     tasks = jax.vmap(lambda key: draw_task(key, rule, family, jnp.float32))(draws)
     return tasks, jax.random.split(keys[1], config.n_mdps)
@@ -92,7 +95,7 @@ class Evaluation(NamedTuple):
 
     Attributes:
         points: steps at which iterates were evaluated.
-        returns: by (contender, reading). Contenders are `block`, `teacher`,
+        returns: by (agent, policy kind). Agents are `block`, `teacher`,
             `oracle` and `uniform`; the last two have one point.
     """
 
@@ -100,40 +103,39 @@ class Evaluation(NamedTuple):
     returns: dict[tuple[str, str], Returns]
 
 
+@_ambient.under(x64=False)
 def evaluate(
     rule: Rule,
-    P: Float[Array | np.ndarray, "*heads D D"],
-    V: Float[Array | np.ndarray, "*heads D D"],
-    config: EvaluationConfig | None = None,
+    block: Block,
     family: MDPFamily | None = None,
+    config: EvaluationConfig | None = None,
 ) -> Evaluation:
-    """Figure 3: block and teacher in closed loop on shared random numbers.
+    """Figure 3: block and teacher in closed loop on shared random numbers, in float32.
 
     Args:
         rule: the rule that the block was trained on.
-        P: the block's D×D matrix P.
-        V: the block's D×D matrix V.
+        block: the block.
+        family: where the MDPs come from; the paper's if not given.
         config: the protocol.
-        family: where the held-out MDPs come from; the paper's if not given.
 
     Raises:
-        ValueError: if P or V does not have the rule's size.
+        ValueError: if the block does not have the rule's size.
     """
     config = EvaluationConfig() if config is None else config
-    agents = {"block": BlockAgent(rule, P, V), "teacher": rule.teacher}
-    tasks, keys = draw_tasks(rule, config, family)
+    agents = {"block": BlockAgent(rule, block), "teacher": rule.teacher}
+    tasks, keys = draw_tasks(rule, family, config)
     tables, names = [], []
     for name, agent in agents.items():
         history = closed_loop(keys, tasks, rule, agent, config.steps, config.window_length)
         frozen = history[:, config.points].swapaxes(0, 1)
-        for reading, table in POLICY_KINDS.items():
+        for policy_kind, table in POLICY_KINDS.items():
             tables.append(policies_of(rule, table, tasks.features, frozen))
-            names.append((name, reading))
+            names.append((name, policy_kind))
     for name, table in (("oracle", oracle_policy), ("uniform", uniform_policy)):
         tables.append(jax.vmap(table)(tasks.mdp)[None])
         names.append((name, "policy"))
     # All in one call, so that it is compiled once.
-    key = jax.random.fold_in(jax.random.key(config.seed), 0x5EED)
+    key = jax.random.fold_in(_ambient.key(config.seed), 0x5EED)
     returns = jax.tree.map(
         np.asarray,
         returns_of(key, tasks.mdp, jnp.concatenate(tables), config.trajectories, config.length),
@@ -149,12 +151,12 @@ def evaluate(
 @eqx.filter_jit
 def policies_of(
     rule: Rule,
-    reading: Callable[[Rule, Features, Array], Array],
+    policy_kind: Callable[[Rule, Features, Array], Array],
     features: Features,
     u: Float[Array, "points tasks q"],
 ) -> Float[Array, "points tasks S A"]:
     """The table that each frozen iterate stands for, in one of the POLICY_KINDS."""
-    per_task = jax.vmap(lambda features, u: reading(rule, features, u))
+    per_task = jax.vmap(lambda features, u: policy_kind(rule, features, u))
     return jax.vmap(per_task, in_axes=(None, 0))(features, u)
 
 
@@ -168,7 +170,7 @@ def uniform_policy(mdp: TabularMDP) -> Float[Array, "S A"]:
     return jnp.full((mdp.n_states, mdp.n_actions), 1 / mdp.n_actions, mdp.transition.dtype)
 
 
-CSV_COLUMNS = ("contender", "reading", "estimator", "step", "mdp", "return")
+CSV_COLUMNS = ("agent", "policy_kind", "estimator", "step", "mdp", "return")
 
 
 def rows(evaluation: Evaluation) -> Iterator[tuple[str, str, str, int, int, float]]:
@@ -176,8 +178,8 @@ def rows(evaluation: Evaluation) -> Iterator[tuple[str, str, str, int, int, floa
 
     Oracle and uniform policy do not change with the step; theirs is 0.
     """
-    for (contender, reading), returns in evaluation.returns.items():
+    for (agent, policy_kind), returns in evaluation.returns.items():
         for estimator in ("exact", "monte_carlo"):
             for point, values in zip(evaluation.points, getattr(returns, estimator), strict=False):
                 for mdp, value in enumerate(values):
-                    yield contender, reading, estimator, int(point), mdp, float(value)
+                    yield agent, policy_kind, estimator, int(point), mdp, float(value)

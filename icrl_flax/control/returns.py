@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from icrl_flax import _checks
+from icrl_flax._ambient import full_precision
 from icrl_flax._draws import draw_index
-from icrl_flax._precision import full_precision
 from icrl_flax.experience.rollout import rollout
 from icrl_flax.mdps.tabular import TabularMDP
 from icrl_flax.mdps.values import expected_return

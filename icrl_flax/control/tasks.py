@@ -53,7 +53,7 @@ def draw_task(
 
 
 def check_fit(rule: Rule, family: MDPFamily) -> None:
-    """Refuse an rule whose sizes do not fit the family's MDPs: a trace shows it.
+    """Refuse a rule whose sizes do not fit the family's MDPs: a trace shows it.
 
     Raises:
         ValueError: as the rule says.

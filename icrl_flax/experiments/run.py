@@ -25,21 +25,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from icrl_flax import _checks
+from icrl_flax import _checks, _files
 from icrl_flax._progress import Progress
-from icrl_flax.attention.alignment import align
-from icrl_flax.attention.weights import split
 from icrl_flax.experiments import cluster as cluster
 from icrl_flax.experiments.spec import BATCH, Spec, read_spec
 from icrl_flax.training import checkpoint as checkpoint
-from icrl_flax.training.batched import BatchReport, Device, summarise_batch, training_batch
-from icrl_flax.training.single import TrainingConfig
+from icrl_flax.training.config import TrainingConfig
+from icrl_flax.training.loop import Device, train_iter
+from icrl_flax.training.result import TrainingResult, joined
 
 SPEC, CELLS, TABLE, CURVES, PROVENANCE = (
     "spec.json",
@@ -278,8 +276,8 @@ def _run_rest(plan: Spec, files: list[Path], workers: int, progress: bool) -> No
         runs = [plan.cells[cell].run for cell in batch]
         began = time.perf_counter()
 
-        def watched() -> Iterator[BatchReport]:
-            for report in training_batch(runs, [device]):
+        def watched() -> Iterator[TrainingResult]:
+            for report in train_iter(*map(list, zip(*runs, strict=True)), devices=[device]):
                 if stop.is_set() or (processes > 1 and file.exists()):
                     raise _Stopped
                 if own:
@@ -289,7 +287,7 @@ def _run_rest(plan: Spec, files: list[Path], workers: int, progress: bool) -> No
 
         # The mode belongs to the thread, and so do the results, whatever the caller's is.
         with jax.enable_x64(runs[0].config.dtype == "float64"):
-            report = summarise_batch(watched())
+            report = joined(watched())
         record = {
             "cells": list(batch),
             "rows": [_results(plan, cell, report, row) for row, cell in enumerate(batch)],
@@ -334,12 +332,9 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-_align = eqx.filter_jit(align)
-
-
-def _results(plan: Spec, cell: int, report: BatchReport, row: int) -> list[str]:
+def _results(plan: Spec, cell: int, report: TrainingResult, row: int) -> list[str]:
     """The result columns of one cell."""
-    rule, config, _ = plan.cells[cell].run
+    config = plan.cells[cell].run.config
     losses = report.losses[row].astype(np.float64)
     stages = stage_means(losses, config)
     at = [stages[max(1, math.ceil(share * stages.size)) - 1] for share in FRACTIONS]
@@ -349,9 +344,7 @@ def _results(plan: Spec, cell: int, report: BatchReport, row: int) -> list[str]:
     closeness = ["", "", ""]
     if config.attention == "linear":
         with jax.enable_x64(True):
-            P, V = (jnp.asarray(np.asarray(x)[row], jnp.float64) for x in (report.P, report.V))
-            trained = split(P, V, rule.p).effective
-            alignment = _align(trained, rule.optimum(jnp.float64))
+            alignment = report[row].alignment()
             # Several heads have a matrix for c.
             c = alignment.c if alignment.c.ndim == 0 else jnp.linalg.det(alignment.c)
             closeness = [float(value) for value in (c, alignment.cosine, alignment.off_pattern)]
@@ -392,7 +385,7 @@ def _read_batch(file: Path, batch: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _write_text(path: Path, text: str) -> None:
-    checkpoint.write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
+    _files.write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
 
 
 def _tables(plan: Spec, results: list[dict[str, Any]]) -> tuple[str, str]:

@@ -28,8 +28,9 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 from icrl_flax.control.tasks import check_fit
 from icrl_flax.mdps.families import FAMILIES
 from icrl_flax.rules import discover
-from icrl_flax.training.batched import Run, program
-from icrl_flax.training.single import TrainingConfig
+from icrl_flax.training.config import TrainingConfig
+from icrl_flax.training.loop import program
+from icrl_flax.training.result import Run
 
 SECTIONS = ("rule", "family", "training")
 DESIGNS = ("grid", "one-at-a-time")
@@ -287,7 +288,7 @@ def _run(file: str, settings: Settings) -> Run:
         check_fit(rule, family)
     except ValueError as error:
         raise ValueError(f"{file}: rule.{error}") from error
-    return Run(rule, config, family)
+    return Run(rule, family, config)
 
 
 def _effective(key: str, run: Run) -> Any:

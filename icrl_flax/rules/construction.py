@@ -5,7 +5,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from icrl_flax.attention.symmetry import rescale
-from icrl_flax.attention.weights import embed
+from icrl_flax.attention.weights import Matrices, embed
 from icrl_flax.rules.base import Rule
 
 
@@ -14,7 +14,7 @@ def construct(
     c: float | Float[Array, ""] = 1.0,
     free: tuple[Float[Array, "*heads D D"], Float[Array, "*heads D D"]] | None = None,
     dtype: DTypeLike = jnp.float32,
-) -> tuple[Float[Array, "*heads D D"], Float[Array, "*heads D D"]]:
+) -> Matrices:
     """Full P and V with which one block performs `rule` exactly.
 
     Args:

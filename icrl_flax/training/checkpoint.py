@@ -1,56 +1,36 @@
-"""A trained block on disk: weights, losses, and all that is needed to repeat it."""
+"""One run in one file: weights, optimiser, losses, and all that is needed to repeat it.
 
-import contextlib
+A safetensors file whose metadata hold the record, as JSON under the key "record". Any
+reader of that format finds the tensors `theta/P12` and `theta/V21` (or `theta/P` and
+`theta/V`) and `losses` in it.
+"""
+
 import dataclasses
+import functools
+import importlib
 import importlib.metadata
 import json
-import os
 import platform
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import subprocess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
-from jaxtyping import Float
 
-from icrl_flax import _checks
-from icrl_flax.mdps.families import RandomMDPs
-from icrl_flax.rules import discover
-from icrl_flax.rules.base import Rule
-from icrl_flax.training.single import Report, TrainingConfig
+from icrl_flax import _ambient, _checks, _files, _registry
+from icrl_flax.attention.weights import Effective, Matrices
+from icrl_flax.training.result import Run, State, TrainingResult
 
-WEIGHTS, CONFIG, LOSSES = "params.safetensors", "config.json", "loss.npy"
+FORMAT = 1
+SUFFIX = ".safetensors"
 _PACKAGES = ("icrl-flax", "jax", "jaxlib", "flax", "optax", "equinox", "numpy")
 
 
-class Checkpoint(NamedTuple):
-    """What a checkpoint directory holds.
-
-    Attributes:
-        P: the block's D×D matrix P, float32.
-        V: the block's D×D matrix V, float32.
-        losses: one float32 per update.
-        rule: the rule that the block was trained on.
-        family: the distribution of MDPs that it was trained on.
-        training: how it was trained.
-        record: the whole of config.json, with the versions and the device.
-    """
-
-    P: Float[np.ndarray, "*heads D D"]
-    V: Float[np.ndarray, "*heads D D"]
-    losses: Float[np.ndarray, " updates"]
-    rule: Rule
-    family: RandomMDPs
-    training: TrainingConfig
-    record: dict[str, Any]
-
-
 def provenance() -> dict[str, Any]:
-    """Package versions, Python and device: what a result depends on beside its configuration."""
+    """What a result depends on beside its configuration: versions, commit, device, PRNG."""
     versions = {}
     for package in _PACKAGES:
         try:
@@ -60,171 +40,228 @@ def provenance() -> dict[str, Any]:
     device = jax.local_devices()[0]
     return {
         "versions": versions,
+        "commit": commit(),
         "python": platform.python_version(),
         "device": {"platform": device.platform, "kind": device.device_kind},
+        "prng": _ambient.PRNG,
     }
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it onto `path`.
+@functools.cache
+def commit() -> str:
+    """The library's commit; "uncommitted" if its files differ from it, "unknown" without one."""
+    package = Path(__file__).parents[1]
+    if not (package.parent / ".git").exists():
+        return "unknown"
 
-    A crash at any moment leaves the old file or the new one.
-    """
-    write_together({path: write})
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(package), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-
-def write_together(files: Mapping[Path, Callable[[Path], object]]) -> None:
-    """`write_atomically` for several files: none is renamed before all of them are written.
-
-    Args:
-        files: for each path what fills it; they are renamed in this order.
-    """
-    temporaries: dict[Path, Path] = {}
     try:
-        for path, write in files.items():
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            temporaries[path] = Path(name)
-            os.close(handle)
-            write(temporaries[path])
-            temporaries[path].chmod(0o644)  # mkstemp's can be read by their owner alone
-            with temporaries[path].open("rb+") as file:
-                os.fsync(file.fileno())  # the name must not reach the disk before the content
-        for path, temporary in temporaries.items():
-            temporary.replace(path)
-    except BaseException:
-        for temporary in temporaries.values():
-            temporary.unlink(missing_ok=True)
-        raise
+        return "uncommitted" if git("status", "--porcelain", ".") else git("rev-parse", "HEAD")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
-@contextlib.contextmanager
-def writing(out: Path) -> Iterator[None]:
-    """Name the output of which the system says that it cannot be written.
-
-    Raises:
-        ValueError: for any OSError inside.
-    """
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        raise ValueError(f"out: cannot write to {out}: {reason}") from error
+Tensors = dict[str, np.ndarray]
 
 
-def new_directory(directory: Path) -> Path:
-    """Create an output directory, or accept an empty one.
-
-    Raises:
-        ValueError: if it exists and is not an empty directory, or cannot be written.
-    """
-    with writing(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        occupied = any(directory.iterdir())
-        if not occupied:
-            _probe(directory)
-    if occupied:
-        raise ValueError(f"out: {directory} exists and is not empty; nothing was changed")
-    return directory
-
-
-def new_file(path: Path) -> None:
-    """Refuse a path at which something exists, or beside which nothing can be written.
-
-    Raises:
-        ValueError: in either case.
-    """
-    if os.path.lexists(path):
-        raise ValueError(f"out: {path} exists; nothing was changed")
-    with writing(path.parent):
-        _probe(path.parent)
-
-
-def _probe(directory: Path) -> None:
-    """Write and remove a file, now rather than after minutes of work."""
-    write_atomically(directory / ".writable", lambda _: None)
-    (directory / ".writable").unlink()
-
-
-def save(
-    directory: Path,
-    report: Report,
-    rule: Rule,
-    family: RandomMDPs,
-    training: TrainingConfig,
-) -> None:
-    """Write params.safetensors, config.json and loss.npy: all of them, or none if one fails.
-
-    Args:
-        directory: where; must exist.
-        report: the block and its losses.
-        rule: the rule that it was trained on.
-        family: the distribution of MDPs.
-        training: how it was trained.
-
-    Raises:
-        OSError: if a file cannot be written; files that were there are kept.
-    """
-    record = {
-        "rule": {"name": rule.name(), **dataclasses.asdict(rule)},
-        "family": dataclasses.asdict(family),
-        "training": dataclasses.asdict(training),
-        "completed_mdps": report.mdps,
-        "generation_seconds": round(report.generation_seconds, 3),
-        "update_seconds": round(report.update_seconds, 3),
-        **provenance(),
-    }
-    weights = {"P": np.asarray(report.P, np.float32), "V": np.asarray(report.V, np.float32)}
-    losses = np.asarray(report.losses, np.float32)
-
-    def write_losses(path: Path) -> None:
-        with path.open("wb") as file:  # given a name, NumPy would append a suffix to it
-            np.save(file, losses)
-
-    config = json.dumps(record, indent=2, default=lambda scalar: scalar.item()) + "\n"
-    tensors = safetensors.numpy.save(weights)  # by Rust's own writer a full disk is no OSError
-    write_together(
-        {
-            directory / CONFIG: lambda path: path.write_text(config, "utf-8"),
-            directory / LOSSES: write_losses,
-            directory / WEIGHTS: lambda path: path.write_bytes(tensors),
+def _encode(value: Any, name: str, tensors: Tensors) -> Any:
+    """A value as JSON that `_decode` turns into one of the same type; arrays go to `tensors`."""
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, (np.ndarray, np.generic, jax.Array)):
+        tensors[name] = np.asarray(value)
+        kind = "jax" if isinstance(value, jax.Array) else "numpy"
+        return {kind: name, "scalar": isinstance(value, np.generic)}
+    if type(value) in (list, tuple):
+        items = [_encode(item, f"{name}/{k}", tensors) for k, item in enumerate(value)]
+        return {type(value).__name__: items}
+    kind = type(value)
+    if dataclasses.is_dataclass(kind) and _find(_path(kind)) is kind:
+        fields = {
+            field.name: _encode(getattr(value, field.name), f"{name}/{field.name}", tensors)
+            for field in dataclasses.fields(kind)
+            if field.init
         }
+        return {"kind": _path(kind), "fields": fields}
+    raise ValueError(
+        f"{name} cannot be read back from a file, got {value!r}: numbers, text, arrays, lists "
+        "and tuples of them can, and rules and families that are registered"
     )
 
 
-def load(directory: Path) -> Checkpoint:
-    """Read what `save` wrote.
+def _decode(code: Any, name: str, tensors: Tensors) -> Any:
+    if not isinstance(code, dict):
+        return code
+    if "numpy" in code or "jax" in code:
+        array = tensors[code.get("numpy") or code["jax"]]
+        if "jax" in code:
+            return jax.device_put(array)
+        return array[()] if code["scalar"] else array
+    for sequence in (list, tuple):
+        if sequence.__name__ in code:
+            return sequence(
+                _decode(item, f"{name}/{k}", tensors)
+                for k, item in enumerate(code[sequence.__name__])
+            )
+    kind = _find(code["kind"])
+    if kind is None:
+        raise ValueError(
+            f"{name} is of the kind {code['kind']!r}, which is not known here; "
+            "import the file that it was registered in first"
+        )
+    fields = {
+        field: _decode(value, f"{name}/{field}", tensors)
+        for field, value in code["fields"].items()
+    }
+    return kind(**fields)
+
+
+def _path(kind: type) -> str:
+    """The name under which a class is found again."""
+    for room, known in (("rule", _registry.rules()), ("family", _registry.families())):
+        for name, candidate in known.items():
+            if candidate is kind:
+                return f"{room} {name}"
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _find(path: str) -> Any:
+    """The class of a name that `_path` gave, None if there is none: no other code is run."""
+    room, _, name = path.partition(" ")
+    if name:
+        known = {"rule": _registry.rules, "family": _registry.families}
+        return known[room]().get(name) if room in known else None
+    module, _, name = path.partition(":")
+    if module.partition(".")[0] != "icrl_flax":
+        return None
+    return getattr(importlib.import_module(module), name, None)
+
+
+def _file(path: Path | str) -> Path:
+    path = Path(path)
+    return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
+
+
+def save(result: TrainingResult, path: Path | str) -> Path:
+    """Write one run into one file, whole or not at all; `load` gives back the same.
+
+    A file that is there is replaced.
+
+    Args:
+        result: of one run.
+        path: where; the suffix .safetensors is added if it lacks one, and the
+            directory is made.
+
+    Returns:
+        The file.
 
     Raises:
-        ValueError: if a file is missing, truncated or foreign, or the weights are not
-            finite and of the size that the configuration says.
+        ValueError: if there are several runs, or a setting could not be read back.
+        OSError: if the file cannot be written; one that was there is kept.
     """
-    try:
-        record = json.loads((directory / CONFIG).read_text("utf-8"))
-        fields = dict(record["rule"])
-        rule = discover()[fields.pop("name")](**fields)
-        family = RandomMDPs(**record["family"])
-        training = TrainingConfig(**record["training"])
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise ValueError(f"{directory} is not a checkpoint: it has no {CONFIG}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{directory / CONFIG} is not a configuration: {error!r}") from error
-    try:
-        weights = safetensors.numpy.load_file(directory / WEIGHTS)
-        losses = np.load(directory / LOSSES, allow_pickle=False)
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise ValueError(f"{directory} is not a checkpoint: it lacks a file") from error
-    except (safetensors.SafetensorError, ValueError, EOFError, KeyError, MemoryError) as error:
-        raise ValueError(f"{directory} holds a damaged file: {error}") from error
-    if not isinstance(losses, np.ndarray) or losses.ndim != 1:
-        raise ValueError(f"{directory / LOSSES} must hold one array with one axis")
-    wanted = rule.weights_shape
-    shapes = {name: tensor.shape for name, tensor in weights.items()}
-    if shapes != {"P": wanted, "V": wanted}:
+    if result.several:
+        raise ValueError(f"result must be one run, got {len(result)}: save result[i]")
+    path = _file(path)
+    rule, family, config = result.runs[0]
+    tensors: Tensors = {"losses": result.losses}
+    state = result.rows(1)
+    for name, leaf in state.theta._asdict().items():
+        tensors[f"theta/{name}"] = leaf[0]
+    for k, leaf in enumerate(jax.tree.leaves(state.optimizer_state)):
+        tensors[f"optimizer/{k}"] = leaf[0]
+    record = {
+        "format": FORMAT,
+        "rule": _encode(rule, "rule", tensors),
+        "family": _encode(family, "family", tensors),
+        "config": _encode(config, "config", tensors),
+        "sources": {
+            name: _registry.source(type(value))
+            for name, value in (("rule", rule), ("family", family))
+        },
+        "completed_mdps": result.mdps,
+        "diverged_at": result.diverged_at,
+        "generation_seconds": round(result.generation_seconds, 3),
+        "update_seconds": round(result.update_seconds, 3),
+        **provenance(),
+    }
+    # Safetensors writes what memory holds: rows in order, one after the other.
+    tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
+    # By Rust's own writer a full disk is no OSError.
+    content = safetensors.numpy.save(tensors, {"record": json.dumps(record)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _files.write_atomically(path, lambda temporary: temporary.write_bytes(content))
+    return path
+
+
+def load(path: Path | str) -> TrainingResult:
+    """Read what `save` wrote: equal in every bit and type.
+
+    Args:
+        path: the file, with or without its suffix.
+
+    Raises:
+        ValueError: if there is no such file, it is damaged or foreign, it was written under
+            another kind of random numbers, or its rule or family is not known.
+    """
+    path = Path(path)
+    if (path / "config.json").exists():
         raise ValueError(
-            f"{directory / WEIGHTS} must hold P and V of shape {wanted}, got {shapes}"
+            f"{path} is a checkpoint of an older version, a directory; this one reads single "
+            f"{SUFFIX} files: train again"
         )
-    for name, array in (*weights.items(), (LOSSES, losses)):
-        if array.dtype != np.float32:
-            raise ValueError(f"{directory}: {name} must be float32, got {array.dtype}")
-        _checks.finite(f"{directory}: {name}", array)
-    return Checkpoint(weights["P"], weights["V"], losses, rule, family, training, record)
+    path = _file(path)
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no dict
+            record = json.loads((file.metadata() or {})["record"])
+        if record["format"] != FORMAT:
+            raise ValueError(f"format {record['format']!r} is not known, only {FORMAT}")
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} does not exist") from error
+    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise ValueError(f"{path} is not a checkpoint, or damaged: {error!r}") from error
+    if record["prng"] != _ambient.PRNG:
+        raise ValueError(f"{path} was made with the PRNG {record['prng']}, not {_ambient.PRNG}")
+    try:
+        with _ambient.settled(x64=True):
+            parts = (_decode(record[name], name, tensors) for name in Run._fields)
+            run = Run(*parts)
+        return _result(path, run, record, tensors)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _result(path: Path, run: Run, record: dict[str, Any], tensors: Tensors) -> TrainingResult:
+    """The run's result, its tensors checked."""
+    rule, _, config = run
+    heads = () if rule.heads == 1 else (rule.heads,)
+    if config.parameters == "effective":
+        kind, p, q = Effective, rule.p, rule.q
+        shapes = Effective((*heads, p, q + 1), (*heads, q, p))
+    else:
+        kind, shapes = Matrices, Matrices(rule.weights_shape, rule.weights_shape)
+    theta = kind(*(tensors[f"theta/{name}"] for name in kind._fields))
+    diverged = record["diverged_at"] >= 0
+    for name, leaf, shape in zip(kind._fields, theta, shapes, strict=True):
+        _checks.shape(f"theta/{name}", leaf, shape)
+    for name, leaf in (*zip(kind._fields, theta, strict=True), ("losses", tensors["losses"])):
+        if leaf.dtype != config.dtype:
+            raise ValueError(f"{name} must be {config.dtype}, got {leaf.dtype}")
+        if not diverged:
+            _checks.finite(name, leaf)
+    count = sum(name.startswith("optimizer/") for name in tensors)
+    optimizer_state = [tensors[f"optimizer/{k}"] for k in range(count)]
+    return TrainingResult(
+        runs=(run,),
+        several=False,
+        state=jax.tree.map(lambda leaf: leaf[None], State(theta, optimizer_state)),
+        losses=tensors["losses"],
+        diverged_at=record["diverged_at"],
+        mdps=record["completed_mdps"],
+        generation_seconds=record["generation_seconds"],
+        update_seconds=record["update_seconds"],
+        record=record,
+    )

@@ -5,13 +5,16 @@ in the data depends on θ: MDPs, windows and targets can be generated for many
 MDPs at once, before the chain of small updates that consumes them.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key
 
-from icrl_flax._precision import full_precision
+from icrl_flax import _ambient
 from icrl_flax.control.closed_loop import interact
 from icrl_flax.control.tasks import draw_task
 from icrl_flax.mdps.families import MDPFamily
@@ -61,8 +64,6 @@ def stream_one(
     return Examples(tokens, u, target)
 
 
-@eqx.filter_jit  # compiled once for each rule and size, however many runs follow
-@full_precision
 def stream(
     key: Key[Array, ""],
     mdps: Int[Array, " m"],
@@ -72,10 +73,52 @@ def stream(
     n: int,
     dtype: DTypeLike = jnp.float32,
 ) -> Examples:
-    """The lives of the numbered MDPs, in order: leading axes are MDP and window.
+    """The numbered MDPs' data, in order: leading axes are MDP and window.
 
     MDP number k gets the key `fold_in(key, k)`, so that the data does not depend
-    on how many MDPs are generated together.
+    on how many MDPs are generated together. Compiled once for each rule and size,
+    however many runs and whatever their step sizes.
+
+    Args:
+        key: randomness.
+        mdps: their numbers.
+        rule: the rule to imitate.
+        family: the distribution of MDPs.
+        windows: windows per MDP.
+        n: transitions per window.
+        dtype: floating-point type of everything.
     """
+    with _ambient.settled(jnp.dtype(dtype) == jnp.float64):
+        rule, family = as_arrays((rule, family), dtype)
+        return _stream(key, mdps, rule, family, windows, n, dtype)
+
+
+def as_arrays(tree: Any, dtype: DTypeLike) -> Any:
+    """Numbers that are no static field, as arrays: another one compiles nothing."""
+
+    def convert(leaf: Any) -> Any:
+        if not is_number(leaf) or isinstance(leaf, jax.core.Tracer):
+            return leaf
+        array = np.asarray(leaf)
+        return array.astype(dtype) if array.dtype.kind == "f" else array
+
+    return jax.tree.map(convert, tree)
+
+
+def is_number(leaf: Any) -> bool:
+    """Whether a leaf of a run may differ from one run of a batch to the next."""
+    return isinstance(leaf, (bool, int, float, np.generic, np.ndarray, jax.Array))
+
+
+@eqx.filter_jit
+def _stream(
+    key: Key[Array, ""],
+    mdps: Int[Array, " m"],
+    rule: Rule,
+    family: MDPFamily,
+    windows: int,
+    n: int,
+    dtype: DTypeLike,
+) -> Examples:
     keys = jax.vmap(lambda k: jax.random.fold_in(key, k))(mdps)
     return jax.vmap(lambda key: stream_one(key, rule, family, windows, n, dtype))(keys)

@@ -1,0 +1,126 @@
+"""How to train: the paper's experiment by default (§4)."""
+
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from icrl_flax import _checks
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's scalars as Python's: a static field is no array."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _count(default: int) -> Any:
+    """A static integer field."""
+    return eqx.field(static=True, default=default, converter=_plain)
+
+
+class TrainingConfig(eqx.Module):
+    """How to train: the defaults are the paper's experiment (§4).
+
+    As in `Rule`, what decides about shapes and programs is a static field;
+    the other numbers may differ between the runs of one batch.
+
+    Args:
+        seed: seed of all randomness.
+        mdps: number K of MDPs, each lived through once.
+        windows: windows per MDP, hence updates per MDP. The paper's T = 1000
+            frames make 50 windows of 20 transitions; its Algorithm 1, read
+            literally, makes 1000.
+        window_length: transitions n per window.
+        mdps_per_update: MDPs that live side by side, their losses averaged in
+            each update; K must be a multiple.
+        optimizer: how a gradient becomes a step.
+        schedule: how the learning rate goes from its first value: down
+            exponentially in steps, not at all, or along half a cosine.
+        learning_rate: the first learning rate.
+        decay: factor on the learning rate (of the exponential schedule) …
+        decay_every: … each time this many MDPs are done.
+        floor: fraction of the first learning rate below which it does not fall.
+        gain: Xavier gain of the start of P12 and V̄21.
+        attention: the paper's linear attention, or softmax attention of the
+            same size.
+        inverse_temperature: factor τ on the logits of softmax attention.
+        parameters: train θ_eff alone, which by Proposition 3.1 is the same and
+            some twenty times cheaper, or all 2D² entries of P and V.
+        dtype: floating-point type; float64 needs JAX's x64 mode.
+
+    Raises:
+        ValueError: if a value is out of range.
+    """
+
+    seed: int = _count(0)
+    mdps: int = _count(10_000)
+    windows: int = _count(50)
+    window_length: int = _count(20)
+    mdps_per_update: int = _count(1)
+    optimizer: Literal["adam", "sgd"] = eqx.field(static=True, default="adam")
+    schedule: Literal["exponential", "constant", "cosine"] = eqx.field(
+        static=True, default="exponential"
+    )
+    learning_rate: float = 1e-3
+    decay: float = 0.99
+    decay_every: int = _count(10)
+    floor: float = 0.0
+    gain: float = 0.1
+    attention: Literal["linear", "softmax"] = eqx.field(static=True, default="linear")
+    inverse_temperature: float = 1.0
+    parameters: Literal["effective", "full"] = eqx.field(static=True, default="effective")
+    dtype: Literal["float32", "float64"] = eqx.field(static=True, default="float32")
+
+    def __check_init__(self) -> None:
+        _checks.seed("seed", self.seed)
+        for name in ("mdps", "windows", "window_length", "mdps_per_update", "decay_every"):
+            _checks.positive_integer(name, getattr(self, name))
+        if self.mdps % self.mdps_per_update:
+            raise ValueError(
+                f"mdps must be a multiple of mdps_per_update = {self.mdps_per_update}, "
+                f"got {self.mdps}"
+            )
+        for name in ("learning_rate", "decay", "inverse_temperature"):
+            _checks.positive(name, getattr(self, name))
+        _checks.probability("floor", self.floor)
+        _checks.non_negative("gain", self.gain)
+        for name, choices in get_type_hints(type(self)).items():
+            if get_origin(choices) is Literal:
+                _checks.one_of(name, getattr(self, name), get_args(choices))
+
+    @property
+    def updates(self) -> int:
+        """Optimiser steps in the whole run: one per window, or per set of windows."""
+        return self.mdps // self.mdps_per_update * self.windows
+
+    @property
+    def stage(self) -> int:
+        """Updates in which `decay_every` MDPs are done: the learning rate's first step."""
+        return -(-self.decay_every // self.mdps_per_update) * self.windows
+
+    def stage_of(self, count: Any) -> Any:
+        """How many steps the learning rate has taken before the update after `count` others.
+
+        Where several MDPs share an update that may not divide evenly, and then stages
+        differ in length.
+        """
+        if self.mdps_per_update == 1:
+            return count // (self.decay_every * self.windows)
+        return count // self.windows * self.mdps_per_update // self.decay_every
+
+    def rate(self, count: Int[Array, ""] | int) -> Float[Array, ""] | float:
+        """The learning rate of the update after `count` others."""
+        if self.schedule == "constant":
+            return self.learning_rate
+        if self.schedule == "cosine":
+            share = (1 + jnp.cos(jnp.pi * count / self.updates)) / 2
+            return self.learning_rate * (self.floor + (1 - self.floor) * share)
+        # Not `optax.exponential_decay`, which rounds to float32 in float64 runs too.
+        return self.learning_rate * jnp.maximum(self.decay ** self.stage_of(count), self.floor)
+
+    def make_optimizer(self) -> optax.GradientTransformation:
+        """Adam or plain gradient descent, at the scheduled learning rate."""
+        return {"adam": optax.adam, "sgd": optax.sgd}[self.optimizer](self.rate)
