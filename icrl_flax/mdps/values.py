@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from icrl_flax import _checks
-from icrl_flax._precision import full_precision
+from icrl_flax._ambient import full_precision
 from icrl_flax.mdps.tabular import TabularMDP
 
 
