@@ -11,9 +11,8 @@ import pytest
 import reference
 from samples import as_window, random_path
 
-from icrl_flax import ActorCritic, Sarsa, cli, discover, load, verify
-from icrl_flax import rules
-from icrl_flax.rules.td import PredictionFeatures
+from icrl_flax import ActorCritic, Sarsa, cli, discover, load, rules, verify
+from icrl_flax.rules import PredictionFeatures
 
 FILE = pathlib.Path(__file__).with_name("gradient_monte_carlo.py")
 NAME = "gradient-monte-carlo"
