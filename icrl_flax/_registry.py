@@ -22,7 +22,8 @@ import equinox as eqx
 
 from icrl_flax import rules as rules_package
 from icrl_flax.mdps import families as families_module
-from icrl_flax.rules.base import Rule, kebab_case
+from icrl_flax.mdps.families import kebab_case
+from icrl_flax.rules.base import Rule
 
 Kind = TypeVar("Kind", bound=type)
 

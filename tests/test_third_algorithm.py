@@ -12,8 +12,7 @@ import reference
 from samples import as_window, random_path
 
 from icrl_flax import ActorCritic, Sarsa, cli, load, rules, sweep, verify
-from icrl_flax.rules import discover
-from icrl_flax.rules.td import PredictionFeatures
+from icrl_flax.rules import PredictionFeatures, discover
 
 FILE = pathlib.Path(__file__).with_name("gradient_monte_carlo.py")
 NAME = "gradient-monte-carlo"

@@ -1,14 +1,35 @@
-"""One file per rule. `discover` finds them; nothing else lists them.
+"""One file per rule, and three abstract bases. `discover` finds the rules; nothing lists them.
 
 Each rule's class is also an attribute of this package: `icrl_flax.rules.Td`.
 """
 
 from typing import Any
 
-from icrl_flax.rules.base import Features, Rule
+from icrl_flax.rules.base import Features, Rule, probability, size, step_size
 from icrl_flax.rules.construction import construct
+from icrl_flax.rules.control import (
+    ActionValueRule,
+    ActorCriticFeatures,
+    PolicyGradientRule,
+    score,
+)
+from icrl_flax.rules.prediction import PredictionFeatures, PredictionRule
 
-__all__ = ["Features", "Rule", "construct", "discover"]
+__all__ = [
+    "ActionValueRule",
+    "ActorCriticFeatures",
+    "Features",
+    "PolicyGradientRule",
+    "PredictionFeatures",
+    "PredictionRule",
+    "Rule",
+    "construct",
+    "discover",
+    "probability",
+    "score",
+    "size",
+    "step_size",
+]
 
 
 def discover() -> dict[str, type[Rule]]:
