@@ -5,6 +5,7 @@ Reinforcement Learning with Policy Improvement* (arXiv:2605.05755). Numbers of
 equations, theorems and figures in docstrings are the paper's.
 """
 
+from icrl_flax._registry import import_file, register
 from icrl_flax.attention import (
     Effective,
     LinearAttentionBlock,
@@ -75,12 +76,14 @@ __all__ = [
     "expected_return",
     "fit",
     "from_gymnasium",
+    "import_file",
     "linear_attention",
     "load",
     "optimal_action_values",
     "random_case",
     "read_sweep",
     "readout",
+    "register",
     "rescale",
     "rollout",
     "save",

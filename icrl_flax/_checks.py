@@ -8,6 +8,7 @@ can act on the message, before tracing.
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -16,6 +17,48 @@ from jax.core import Tracer
 def _concrete(value: Any) -> np.ndarray | None:
     """The value as NumPy, or None if it is being traced."""
     return None if isinstance(value, Tracer) else np.asarray(value)
+
+
+def _array(name: str, value: Any) -> Any:
+    """The value itself if it is an array, and otherwise as one of JAX's."""
+    if isinstance(value, (jax.Array, np.ndarray)):
+        return value
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} must be an array of numbers, got {value!r}") from None
+
+
+def as_reals(name: str, value: Any) -> Any:
+    """As floating-point numbers: those of an array stay, others get the default type."""
+    array = _array(name, value)
+    if jnp.issubdtype(array.dtype, jnp.floating):
+        return array
+    if array.dtype.kind not in "iub":
+        raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    return array.astype(jnp.result_type(float))
+
+
+def as_integers(name: str, value: Any) -> Any:
+    """As an array of integers, which they must be already."""
+    array = _array(name, value)
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{name} must hold integers, got dtype {array.dtype}")
+    return array
+
+
+def as_booleans(name: str, value: Any) -> Any:
+    """As booleans: an array of them, or numbers that are all 0 or 1.
+
+    Not even a traced array may hold anything else: ~1 of an integer is −2.
+    """
+    array = _array(name, value)
+    if array.dtype == bool:
+        return array
+    numbers = _concrete(array)
+    if numbers is None or not np.isin(numbers, (0, 1)).all():
+        raise ValueError(f"{name} must hold booleans, or 0 and 1 alone, got {value!r}")
+    return array == 1
 
 
 def positive_integer(name: str, value: Any) -> None:
@@ -47,6 +90,13 @@ def discount(name: str, value: Any) -> None:
     x = _scalar(name, value)
     if x is not None and not 0 <= x < 1:
         raise ValueError(f"{name} must lie in [0, 1), got {x!r}")
+
+
+def discounts(name: str, value: Any) -> None:
+    """Refuse an array with an entry outside [0, 1)."""
+    array = _concrete(value)
+    if array is not None and not ((array >= 0) & (array < 1)).all():
+        raise ValueError(f"{name} must lie in [0, 1), got {value!r}")
 
 
 def probability(name: str, value: Any) -> None:
@@ -106,7 +156,7 @@ def finite(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be finite, got {array[where]} at index {where}")
 
 
-def indices(name: str, value: Any, bound: int) -> None:
+def indices(name: str, value: Any, bound: float = math.inf) -> None:
     """Refuse integers outside [0, bound)."""
     array = _concrete(value)
     if array is None:

@@ -37,6 +37,16 @@ def normal(
     return jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)
 
 
+def flat_dirichlet(uniforms: Float[Array, "*batch k"]) -> Float[Array, "*batch k"]:
+    """Dirichlet(1, …, 1) along the last axis, from uniforms on [0, 1).
+
+    Normalised exponentials have the law of `jax.random.dirichlet` with unit
+    concentration, whose gamma sampler takes seconds to compile.
+    """
+    exponentials = -jnp.log1p(-uniforms)
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
 def draw_index(uniform: Float[Array, ""], probabilities: Float[Array, " k"]) -> Int[Array, ""]:
     """Inverse-transform sampling that can never return an index of probability 0.
 

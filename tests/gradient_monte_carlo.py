@@ -1,13 +1,13 @@
-"""Gradient Monte Carlo: an rule in one file, put into `icrl_flax/rules/`."""
+"""Gradient Monte Carlo: a rule in one file, put into `icrl_flax/rules/`."""
 
 import jax.numpy as jnp
 
 from icrl_flax.attention.weights import Effective, identity_blocks
 from icrl_flax.experience.traces import discounted_sums
-from icrl_flax.rules.td import Td
+from icrl_flax.rules import PredictionRule
 
 
-class GradientMonteCarlo(Td):
+class GradientMonteCarlo(PredictionRule):
     """Prediction from returns alone: v moves towards what was earned to the window's end."""
 
     @property

@@ -9,7 +9,7 @@ import scipy.stats
 from samples import as_window, random_path
 
 from icrl_flax import ActorCritic
-from icrl_flax.rules.actor_critic import ActorCriticFeatures, score
+from icrl_flax.rules import ActorCriticFeatures, score
 
 
 def instance(seed, n, n_states=5, n_actions=3, m=4, d=2):

@@ -7,7 +7,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key
 
 from icrl_flax._draws import draw_index
-from icrl_flax.mdps.families import MDPFamily
+from icrl_flax.mdps.families import MDPFamily, checked_sample
 from icrl_flax.mdps.tabular import TabularMDP
 from icrl_flax.rules.base import Features, Rule
 
@@ -53,9 +53,10 @@ def draw_task(
 
 
 def check_fit(rule: Rule, family: MDPFamily) -> None:
-    """Refuse a rule whose sizes do not fit the family's MDPs: a trace shows it.
+    """Refuse a rule whose sizes do not fit the family's MDPs, or a family whose MDPs are none.
 
     Raises:
-        ValueError: as the rule says.
+        ValueError: as the rule or `checked_sample` says.
     """
+    checked_sample(family, jax.random.key(0))
     jax.eval_shape(lambda key: draw_task(key, rule, family), jax.random.key(0))

@@ -1,17 +1,24 @@
 """Behaviour policies as tables π(a|s), one row per state."""
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from icrl_flax import _checks
 
 
-def greedy(values: Float[Array, "S A"]) -> Float[Array, "S A"]:
+def greedy(values: Float[Array | np.ndarray, "S A"]) -> Float[Array, "S A"]:
     """The policy that takes an action of highest value; ties share alike.
 
     Args:
         values: action values, indexed `[s, a]`.
+
+    Raises:
+        ValueError: if a value is not finite: no action is best then.
     """
+    _checks.finite("values", values)
+    values = jnp.asarray(_checks.as_reals("values", values))
     best = values == values.max(axis=-1, keepdims=True)
     return best / best.sum(axis=-1, keepdims=True, dtype=values.dtype)
 
@@ -26,7 +33,7 @@ def softmax(preferences: Float[Array, "S A"]) -> Float[Array, "S A"]:
 
 
 def epsilon_mix(
-    policy: Float[Array, "S A"], epsilon: float | Float[Array, ""]
+    policy: Float[Array | np.ndarray, "S A"], epsilon: float | Float[Array, ""]
 ) -> Float[Array, "S A"]:
     """With probability ε a uniform action, otherwise the given policy's.
 
@@ -39,4 +46,5 @@ def epsilon_mix(
     """
     _checks.probability("epsilon", epsilon)
     _checks.distribution("policy", policy)
+    policy = jnp.asarray(_checks.as_reals("policy", policy))
     return (1 - epsilon) * policy + epsilon / policy.shape[-1]

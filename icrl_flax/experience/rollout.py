@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from icrl_flax import _checks
@@ -13,7 +14,7 @@ from icrl_flax.mdps.tabular import TabularMDP
 def rollout(
     key: Key[Array, ""],
     mdp: TabularMDP,
-    policy: Float[Array, "S A"],
+    policy: Float[Array | np.ndarray, "S A"],
     state: int | Int[Array, ""],
     n: int,
 ) -> Window:
@@ -31,8 +32,7 @@ def rollout(
             table of distributions over this MDP's actions.
     """
     _checks.positive_integer("n", n)
-    _checks.shape("policy", policy, (mdp.n_states, mdp.n_actions))
-    _checks.distribution("policy", policy)
+    policy = mdp.checked_policy(policy)
     _checks.indices("state", state, mdp.n_states)
     draws_per_step = 2 if mdp.terminal is None else 3
     uniforms = uniform(key, (n + 1, draws_per_step), policy.dtype)

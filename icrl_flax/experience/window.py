@@ -1,10 +1,14 @@
 """Windows of experience, rolled on from where the last one ended (Algorithm 1)."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
+
+from icrl_flax import _checks
 
 
 class Window(eqx.Module):
@@ -19,23 +23,60 @@ class Window(eqx.Module):
         actions: a₀ … a_n.
         rewards: r₁ … r_n.
         gamma: the MDP's discount γ.
-        terminated: whether each transition ended an episode.
+        terminated: whether each transition ended an episode: booleans, or 0 and 1.
+
+    Raises:
+        ValueError: on values of another type, shapes that do not fit each other,
+            negative states or actions, rewards that are not finite, or γ outside
+            [0, 1). How many states and actions there are, `check` has to be told.
     """
 
-    states: Int[Array | np.ndarray, "*batch times"]
-    actions: Int[Array | np.ndarray, "*batch times"]
-    rewards: Float[Array | np.ndarray, "*batch n"]
-    gamma: Float[Array | np.ndarray, "*batch"]
-    terminated: Bool[Array | np.ndarray, "*batch n"]
+    states: Int[Array | np.ndarray, "*batch times"] = eqx.field(
+        converter=partial(_checks.as_integers, "states")
+    )
+    actions: Int[Array | np.ndarray, "*batch times"] = eqx.field(
+        converter=partial(_checks.as_integers, "actions")
+    )
+    rewards: Float[Array | np.ndarray, "*batch n"] = eqx.field(
+        converter=partial(_checks.as_reals, "rewards")
+    )
+    gamma: Float[Array | np.ndarray, "*batch"] = eqx.field(
+        converter=partial(_checks.as_reals, "gamma")
+    )
+    terminated: Bool[Array | np.ndarray, "*batch n"] = eqx.field(
+        converter=partial(_checks.as_booleans, "terminated")
+    )
+
+    def __check_init__(self) -> None:
+        *batch, n = self.rewards.shape or (0,)
+        _checks.shape("rewards", self.rewards, (*batch, None))
+        _checks.shape("states", self.states, (*batch, n + 1))
+        _checks.shape("actions", self.actions, (*batch, n + 1))
+        _checks.shape("gamma", self.gamma, tuple(batch))
+        _checks.shape("terminated", self.terminated, (*batch, n))
+        _checks.indices("states", self.states)
+        _checks.indices("actions", self.actions)
+        _checks.finite("rewards", self.rewards)
+        _checks.discounts("gamma", self.gamma)
+
+    def check(self, n_states: int, n_actions: int) -> None:
+        """Refuse a window of another MDP: JAX reads the last row for an index beyond it.
+
+        Raises:
+            ValueError: if a state or an action does not exist.
+        """
+        _checks.indices("states", self.states, n_states)
+        _checks.indices("actions", self.actions, n_actions)
 
     @property
-    def discounts(self) -> Float[Array, " n"]:
+    def discounts(self) -> Float[Array, "*batch n"]:
         """The factor on the value of each successor: γ, or 0 where an episode ended."""
-        return jnp.where(self.terminated, 0, self.gamma)
+        return jnp.where(self.terminated, 0, self.gamma[..., None])
 
     @property
-    def elapsed_discounts(self) -> Float[Array, " n"]:
+    def elapsed_discounts(self) -> Float[Array, "*batch n"]:
         """γ^i of eq. (3), i counted from the start of the window or, later, of the episode."""
-        i = jnp.arange(self.rewards.shape[0])
-        begins = jnp.roll(self.terminated, 1).at[0].set(True)
-        return jnp.asarray(self.gamma) ** (i - jax.lax.cummax(jnp.where(begins, i, 0)))
+        i = jnp.arange(self.rewards.shape[-1])
+        begins = jnp.roll(self.terminated, 1, axis=-1).at[..., 0].set(True)
+        start = jax.lax.cummax(jnp.where(begins, i, 0), axis=self.rewards.ndim - 1)
+        return jnp.asarray(self.gamma)[..., None] ** (i - start)

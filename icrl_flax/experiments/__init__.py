@@ -1,7 +1,8 @@
 """Many runs from one specification, the tables that they make, and what these say."""
 
+from icrl_flax.experiments.executors import named
 from icrl_flax.experiments.experiment import Experiment, for_each, read_experiment
-from icrl_flax.experiments.run import Tables, read_sweep, stage_means, sweep
+from icrl_flax.experiments.run import finished_cells, run_batch, sweep
 from icrl_flax.experiments.spec import Spec, read_spec
 from icrl_flax.experiments.statistics import (
     Interval,
@@ -11,6 +12,7 @@ from icrl_flax.experiments.statistics import (
     mean_interval,
     share_of_oracle,
 )
+from icrl_flax.experiments.tables import Tables, read_sweep, stage_means
 
 __all__ = [
     "Experiment",
@@ -19,12 +21,15 @@ __all__ = [
     "Tables",
     "bootstrap_interval",
     "exponent",
+    "finished_cells",
     "for_each",
     "interquartile_mean",
     "mean_interval",
+    "named",
     "read_experiment",
     "read_spec",
     "read_sweep",
+    "run_batch",
     "share_of_oracle",
     "stage_means",
     "sweep",

@@ -4,9 +4,11 @@ from icrl_flax.mdps.families import (
     FAMILIES,
     ChainMDPs,
     DeterministicMDPs,
+    Fixed,
     MDPFamily,
     RandomMDPs,
     SparseMDPs,
+    checked_sample,
 )
 from icrl_flax.mdps.gymnasium import episode_returns, from_gymnasium
 from icrl_flax.mdps.tabular import TabularMDP
@@ -23,12 +25,14 @@ __all__ = [
     "FAMILIES",
     "ChainMDPs",
     "DeterministicMDPs",
+    "Fixed",
     "MDPFamily",
     "RandomMDPs",
     "SparseMDPs",
     "TabularMDP",
     "action_values",
     "average_reward",
+    "checked_sample",
     "episode_returns",
     "expected_return",
     "expected_rewards",

@@ -1,10 +1,11 @@
-"""Families of MDPs unlike the paper's, to test how far a trained block reaches.
+"""Families of MDPs: the paper's, others to test how far a trained block reaches, and one's own.
 
-Rewards and initial distributions are those of `RandomMDPs`; transitions are not.
+A family is anything with a method `sample(key, dtype)`. Those of the library have a name too.
 """
 
 import abc
-from typing import Literal, Protocol, get_args, runtime_checkable
+import re
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -13,18 +14,13 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from icrl_flax import _checks
-from icrl_flax._draws import normal, uniform
+from icrl_flax._draws import flat_dirichlet, normal, uniform
 from icrl_flax.mdps.tabular import TabularMDP
 
 
-def flat_dirichlet(uniforms: Float[Array, "*batch k"]) -> Float[Array, "*batch k"]:
-    """Dirichlet(1, …, 1) along the last axis, from uniforms on [0, 1).
-
-    Normalised exponentials have the law of `jax.random.dirichlet` with unit
-    concentration, whose gamma sampler takes seconds to compile.
-    """
-    exponentials = -jnp.log1p(-uniforms)
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+def kebab_case(name: str) -> str:
+    """The name of a class, its words in lower case with hyphens between them."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
 
 
 @runtime_checkable
@@ -36,10 +32,76 @@ class MDPFamily(Protocol):
         ...
 
 
+def checked_sample(family: Any, key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> TabularMDP:
+    """One member of a family, looked at before anything is traced.
+
+    Traced numbers cannot be checked, so a family's first member is drawn outside of any
+    trace. The library's own families have checked their settings: of them, shapes will do.
+
+    Raises:
+        ValueError: if the family cannot be drawn from or handed to JAX, or what it draws
+            is no MDP in `dtype`.
+    """
+    name = type(family).__name__
+    if isinstance(family, type) or not callable(getattr(family, "sample", None)):
+        raise ValueError(f"family must be an object with a method sample, got {family!r}")
+    for leaf in jax.tree.leaves(family):
+        if not eqx.is_array_like(leaf) and type(leaf).__hash__ is None:
+            raise ValueError(
+                f"family must be an equinox.Module or a frozen dataclass, since JAX has to "
+                f"compare it with others, got {name}, which has no hash"
+            )
+    if type(family).__module__ == __name__:
+        return jax.eval_shape(lambda key: family.sample(key, dtype), key)
+    member = family.sample(key, dtype)
+    if not isinstance(member, TabularMDP):
+        raise ValueError(f"family must draw a TabularMDP, got {type(member).__name__} of {name}")
+    for field in ("transition", "reward", "initial", "gamma"):
+        found = getattr(member, field).dtype
+        if found != jnp.dtype(dtype):
+            raise ValueError(
+                f"family must draw {jnp.dtype(dtype)}, got {found} in {name}'s {field}"
+            )
+    return member
+
+
+class _Family(eqx.Module):
+    """What the library's own families have in common."""
+
+    @classmethod
+    def name(cls) -> str:
+        """The family's name in specifications: its class name in kebab case, less "MDPs"."""
+        return kebab_case(cls.__name__.removesuffix("MDPs"))
+
+    @abc.abstractmethod
+    def sample(self, key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> TabularMDP:
+        """Draw one MDP of the family, its arrays in `dtype`."""
+
+
+class Fixed(_Family):
+    """The family of one MDP: every draw is the same.
+
+    Args:
+        mdp: the one.
+    """
+
+    mdp: TabularMDP
+
+    def __check_init__(self) -> None:
+        if not isinstance(self.mdp, TabularMDP):
+            raise ValueError(f"mdp must be a TabularMDP, got {type(self.mdp).__name__}")
+
+    def sample(self, key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> TabularMDP:
+        def cast(leaf: Array) -> Array:
+            return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+        return jax.tree.map(cast, self.mdp)
+
+
 RewardLaw = Literal["uniform", "normal", "sparse", "state-action"]
 
 
-class RandomMDPs(eqx.Module):
+class RandomMDPs(_Family):
     """The family that the paper trains and evaluates on (paper §4), and its neighbours.
 
     The initial distribution and every P(·|s,a) are Dirichlet(1, …, 1); rewards
@@ -99,8 +161,8 @@ class RandomMDPs(eqx.Module):
         )
 
 
-class _Family(eqx.Module):
-    """All but the transitions."""
+class _OtherMDPs(_Family):
+    """All but the transitions: rewards and initial distributions are those of `RandomMDPs`."""
 
     n_states: int = eqx.field(static=True, default=9)
     n_actions: int = eqx.field(static=True, default=4)
@@ -128,7 +190,7 @@ class _Family(eqx.Module):
         )
 
 
-class SparseMDPs(_Family):
+class SparseMDPs(_OtherMDPs):
     """Every pair (s, a) leads to few states: uniformly drawn ones, Dirichlet(1, …, 1) weights.
 
     Args:
@@ -157,7 +219,7 @@ class SparseMDPs(_Family):
         return jnp.take_along_axis(jnp.pad(chosen, padding), rank, axis=-1)
 
 
-class DeterministicMDPs(_Family):
+class DeterministicMDPs(_OtherMDPs):
     """Every pair (s, a) has one successor, drawn uniformly.
 
     Args:
@@ -167,11 +229,13 @@ class DeterministicMDPs(_Family):
     """
 
     def transition(self, key: Key[Array, ""], dtype: DTypeLike) -> Float[Array, "S A S"]:
-        successors = jax.random.randint(key, (self.n_states, self.n_actions), 0, self.n_states)
+        # As 32-bit integers: the default is longer, and another stream, with x64 on.
+        shape = self.n_states, self.n_actions
+        successors = jax.random.randint(key, shape, 0, self.n_states, jnp.int32)
         return jax.nn.one_hot(successors, self.n_states, dtype=dtype)
 
 
-class ChainMDPs(_Family):
+class ChainMDPs(_OtherMDPs):
     """A random walk on a line: each pair (s, a) steps right with a probability of its own.
 
     Probabilities are uniform on (0, 1), steps go one state to the right or left,
@@ -193,9 +257,6 @@ class ChainMDPs(_Family):
 
 
 FAMILIES = {
-    "random": RandomMDPs,
-    "sparse": SparseMDPs,
-    "deterministic": DeterministicMDPs,
-    "chain": ChainMDPs,
+    family.name(): family for family in (RandomMDPs, SparseMDPs, DeterministicMDPs, ChainMDPs)
 }
-"""Every family of MDPs by its name in a sweep's specification."""
+"""The families that a few numbers describe, by their names in a sweep's specification."""

@@ -1,10 +1,15 @@
-"""Exact values of policies in a tabular MDP: linear systems and value iteration."""
+"""Exact values of policies in a tabular MDP: linear systems and value iteration.
+
+Products are taken in the precision of their factors, whatever the device's default is.
+"""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from icrl_flax import _checks
+from icrl_flax._ambient import full_precision
 from icrl_flax.mdps.tabular import TabularMDP
 
 
@@ -13,12 +18,14 @@ def _continuing(mdp: TabularMDP) -> Float[Array, "S A S"]:
     return mdp.transition if mdp.terminal is None else mdp.transition * ~mdp.terminal
 
 
+@full_precision
 def expected_rewards(mdp: TabularMDP) -> Float[Array, "S A"]:
     """E[r | s, a] = Σ_s′ P(s′|s,a) r(s,a,s′)."""
     return jnp.einsum("sat,sat->sa", mdp.transition, mdp.reward)
 
 
-def policy_value(mdp: TabularMDP, policy: Float[Array, "S A"]) -> Float[Array, " S"]:
+@full_precision
+def policy_value(mdp: TabularMDP, policy: Float[Array | np.ndarray, "S A"]) -> Float[Array, " S"]:
     """v_π, the discounted return from each state, by solving (I − γP_π) v = r_π.
 
     Nothing is earned after an episode has ended.
@@ -30,16 +37,15 @@ def policy_value(mdp: TabularMDP, policy: Float[Array, "S A"]) -> Float[Array, "
     Raises:
         ValueError: if the policy is not a table of distributions over this MDP's actions.
     """
-    _checks.shape("policy", policy, (mdp.n_states, mdp.n_actions))
-    _checks.distribution("policy", policy)
+    policy = mdp.checked_policy(policy)
     transition = jnp.einsum("sa,sat->st", policy, _continuing(mdp))
     reward = jnp.einsum("sa,sa->s", policy, expected_rewards(mdp))
-    return jnp.linalg.solve(
-        jnp.eye(mdp.n_states, dtype=policy.dtype) - mdp.gamma * transition, reward
-    )
+    eye = jnp.eye(mdp.n_states, dtype=transition.dtype)
+    return jnp.linalg.solve(eye - mdp.gamma * transition, reward)
 
 
-def expected_return(mdp: TabularMDP, policy: Float[Array, "S A"]) -> Float[Array, ""]:
+@full_precision
+def expected_return(mdp: TabularMDP, policy: Float[Array | np.ndarray, "S A"]) -> Float[Array, ""]:
     """Discounted return of a policy from s₀ ~ the initial distribution.
 
     Arguments and errors as for `policy_value`.
@@ -47,11 +53,13 @@ def expected_return(mdp: TabularMDP, policy: Float[Array, "S A"]) -> Float[Array
     return mdp.initial @ policy_value(mdp, policy)
 
 
-def action_values(mdp: TabularMDP, value: Float[Array, " S"]) -> Float[Array, "S A"]:
+@full_precision
+def action_values(mdp: TabularMDP, value: Float[Array | np.ndarray, " S"]) -> Float[Array, "S A"]:
     """q(s, a) = E[r + γ v(s′) | s, a]."""
     return expected_rewards(mdp) + mdp.gamma * _continuing(mdp) @ value
 
 
+@full_precision
 def optimal_action_values(mdp: TabularMDP, tolerance: float = 1e-6) -> Float[Array, "S A"]:
     """Q⋆ by value iteration.
 
@@ -80,7 +88,8 @@ def optimal_action_values(mdp: TabularMDP, tolerance: float = 1e-6) -> Float[Arr
     return action_values(mdp, value)
 
 
-def average_reward(mdp: TabularMDP, policy: Float[Array, "S A"]) -> Float[Array, ""]:
+@full_precision
+def average_reward(mdp: TabularMDP, policy: Float[Array | np.ndarray, "S A"]) -> Float[Array, ""]:
     """Reward per step in the long run, from any state: d_πᵀ r_π with d_π = d_πᵀ P_π.
 
     An episode's end is a step like any other, to s₀ ~ the initial distribution.
@@ -92,8 +101,7 @@ def average_reward(mdp: TabularMDP, policy: Float[Array, "S A"]) -> Float[Array,
     Raises:
         ValueError: if the policy is not a table of distributions over this MDP's actions.
     """
-    _checks.shape("policy", policy, (mdp.n_states, mdp.n_actions))
-    _checks.distribution("policy", policy)
+    policy = mdp.checked_policy(policy)
     moves = mdp.transition
     if mdp.terminal is not None:
         ended = jnp.where(mdp.terminal, moves, 0).sum(axis=-1, keepdims=True)
@@ -101,5 +109,5 @@ def average_reward(mdp: TabularMDP, policy: Float[Array, "S A"]) -> Float[Array,
     transition = jnp.einsum("sa,sat->st", policy, moves)
     reward = jnp.einsum("sa,sa->s", policy, expected_rewards(mdp))
     # dᵀ(I − P + 11ᵀ) = 1ᵀ for the one distribution d with dᵀ = dᵀP.
-    ones = jnp.ones_like(transition)
-    return jnp.linalg.solve((jnp.eye(mdp.n_states) - transition + ones).T, ones[0]) @ reward
+    eye, ones = jnp.eye(mdp.n_states, dtype=transition.dtype), jnp.ones_like(transition)
+    return jnp.linalg.solve((eye - transition + ones).T, ones[0]) @ reward

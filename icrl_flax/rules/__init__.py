@@ -1,38 +1,47 @@
-"""One file per rule. `discover` finds them; nothing else lists them.
+"""One file per rule, and three abstract bases. `discover` finds the rules; nothing lists them.
 
 Each rule's class is also an attribute of this package: `icrl_flax.rules.Td`.
 """
 
-import importlib
-import inspect
-import pkgutil
 from typing import Any
 
-from icrl_flax.rules.actor_critic import score
-from icrl_flax.rules.base import Features, Rule
+from icrl_flax.rules.base import Features, Rule, probability, size, step_size
 from icrl_flax.rules.construction import construct
+from icrl_flax.rules.control import (
+    ActionValueRule,
+    ActorCriticFeatures,
+    PolicyGradientRule,
+    score,
+)
+from icrl_flax.rules.prediction import PredictionFeatures, PredictionRule
 
-__all__ = ["Features", "Rule", "construct", "discover", "score"]
+__all__ = [
+    "ActionValueRule",
+    "ActorCriticFeatures",
+    "Features",
+    "PolicyGradientRule",
+    "PredictionFeatures",
+    "PredictionRule",
+    "Rule",
+    "construct",
+    "discover",
+    "probability",
+    "score",
+    "size",
+    "step_size",
+]
 
 
 def discover() -> dict[str, type[Rule]]:
-    """Every rule defined in a module of this package, by its command-line name.
+    """Every rule by its command-line name: the files of this package, and what is registered.
 
     Raises:
         ValueError: if two rules have the same name.
+        ImportError: if an installed package's rules cannot be imported.
     """
-    found: dict[str, type[Rule]] = {}
-    for info in sorted(pkgutil.iter_modules(__path__), key=lambda info: info.name):
-        module = importlib.import_module(f"{__name__}.{info.name}")
-        for _, member in inspect.getmembers(module, inspect.isclass):
-            if not issubclass(member, Rule) or inspect.isabstract(member):
-                continue
-            if member.__module__ != module.__name__:  # imported from elsewhere
-                continue
-            if member.name() in found:
-                raise ValueError(f"two rules are called {member.name()!r}")
-            found[member.name()] = member
-    return found
+    from icrl_flax import _registry  # which needs this package
+
+    return _registry.rules()
 
 
 def __getattr__(name: str) -> Any:

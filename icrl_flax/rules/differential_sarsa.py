@@ -1,20 +1,17 @@
 """Differential SARSA: control when every reward counts alike, however late."""
 
-import dataclasses
-
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
-from icrl_flax import _checks
-from icrl_flax.attention.weights import Effective, identity_blocks
+from icrl_flax.attention.weights import Effective
 from icrl_flax.experience.window import Window
-from icrl_flax.rules.sarsa import Sarsa
+from icrl_flax.rules.base import step_size
+from icrl_flax.rules.control import ActionValueRule
+from icrl_flax.rules.linear import differential_tokens, differential_weights
 
 
-class DifferentialSarsa(Sarsa):
+class DifferentialSarsa(ActionValueRule):
     """SARSA for the average reward r̄, one more parameter: u = [w ; r̄].
 
     Sutton and Barto (2018), §10.3:
@@ -31,10 +28,7 @@ class DifferentialSarsa(Sarsa):
         beta: step size β > 0 of r̄.
     """
 
-    beta: float = 0.2
-
-    def __check_init__(self) -> None:
-        _checks.positive("beta", self.beta)
+    beta: float = step_size(0.2)
 
     @property
     def p(self) -> int:
@@ -43,9 +37,6 @@ class DifferentialSarsa(Sarsa):
     @property
     def q(self) -> int:
         return self.d + 1
-
-    def sample_parameters(self, key: Key[Array, ""], dtype: DTypeLike) -> Float[Array, " q"]:
-        return jax.random.uniform(key, (self.q,), dtype, -1, 1)
 
     def policy(
         self, features: Float[Array, "S A d"], u: Float[Array, " q"]
@@ -56,14 +47,13 @@ class DifferentialSarsa(Sarsa):
         self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
     ) -> Float[Array, "n p"]:
         """x_i = [φ_i ; φ⁺_i ; r_{i+1} ; 1]."""
-        phi, rewards = features[window.states, window.actions], window.rewards[:, None]
-        return jnp.concatenate([phi[:-1], phi[1:], rewards, jnp.ones_like(rewards)], axis=1)
+        return differential_tokens(self.along(features, window), window)
 
     def teacher(
         self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
     ) -> Float[Array, " q"]:
         """Both parameters follow δ_i = r_{i+1} − r̄ + q_{i+1} − q_i."""
-        phi, w, average = features[window.states, window.actions], u[:-1], u[-1]
+        phi, w, average = self.along(features, window), u[:-1], u[-1]
         values = phi @ w
         td_errors = window.rewards - average + values[1:] - values[:-1]
         n = td_errors.shape[0]
@@ -73,16 +63,4 @@ class DifferentialSarsa(Sarsa):
 
     def optimum(self, dtype: DTypeLike) -> Effective:
         """P⋆12 w̃ = [−w ; w ; 1 ; −r̄] and V̄⋆21 = [[αI, 0, 0, 0], [0, 0, 0, β]]."""
-        d = self.d
-        return Effective(
-            identity_blocks(
-                [[0, -1, 0], [0, 1, 0], [1, 0, 0], [0, 0, -1]], (d, d, 1, 1), (1, d, 1), dtype
-            ),
-            identity_blocks(
-                [[self.alpha, 0, 0, 0], [0, 0, 0, self.beta]], (d, 1), (d, d, 1, 1), dtype
-            ),
-        )
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, largest: int) -> Sarsa:
-        return dataclasses.replace(super().draw(rng, largest), beta=float(rng.uniform(0.01, 2)))
+        return differential_weights(self.d, self.alpha, self.beta, dtype)

@@ -1,19 +1,17 @@
 """Differential TD: prediction when every reward counts alike, however late."""
 
-import dataclasses
-
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from icrl_flax import _checks
-from icrl_flax.attention.weights import Effective, identity_blocks
+from icrl_flax.attention.weights import Effective
 from icrl_flax.experience.window import Window
-from icrl_flax.rules.td import PredictionFeatures, Td
+from icrl_flax.rules.base import step_size
+from icrl_flax.rules.linear import differential_tokens, differential_weights
+from icrl_flax.rules.prediction import PredictionFeatures, PredictionRule
 
 
-class DifferentialTd(Td):
+class DifferentialTd(PredictionRule):
     """TD(0) for the average reward r̄, one more parameter: u = [w ; r̄].
 
     Sutton and Barto (2018), §10.3:
@@ -30,10 +28,7 @@ class DifferentialTd(Td):
         beta: step size β > 0 of r̄.
     """
 
-    beta: float = 0.2
-
-    def __check_init__(self) -> None:
-        _checks.positive("beta", self.beta)
+    beta: float = step_size(0.2)
 
     @property
     def p(self) -> int:
@@ -47,14 +42,13 @@ class DifferentialTd(Td):
         self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
     ) -> Float[Array, "n p"]:
         """x_i = [φ_i ; φ_{i+1} ; r_{i+1} ; 1]."""
-        phi, rewards = features.phi[window.states], window.rewards[:, None]
-        return jnp.concatenate([phi[:-1], phi[1:], rewards, jnp.ones_like(rewards)], axis=1)
+        return differential_tokens(self.along(features, window), window)
 
     def teacher(
         self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
     ) -> Float[Array, " q"]:
         """Both parameters follow δ_i = r_{i+1} − r̄ + v_{i+1} − v_i."""
-        phi, w, average = features.phi[window.states], u[:-1], u[-1]
+        phi, w, average = self.along(features, window), u[:-1], u[-1]
         values = phi @ w
         td_errors = window.rewards - average + values[1:] - values[:-1]
         n = td_errors.shape[0]
@@ -64,16 +58,4 @@ class DifferentialTd(Td):
 
     def optimum(self, dtype: DTypeLike) -> Effective:
         """P⋆12 w̃ = [−w ; w ; 1 ; −r̄] and V̄⋆21 = [[αI, 0, 0, 0], [0, 0, 0, β]]."""
-        d = self.d
-        return Effective(
-            identity_blocks(
-                [[0, -1, 0], [0, 1, 0], [1, 0, 0], [0, 0, -1]], (d, d, 1, 1), (1, d, 1), dtype
-            ),
-            identity_blocks(
-                [[self.alpha, 0, 0, 0], [0, 0, 0, self.beta]], (d, 1), (d, d, 1, 1), dtype
-            ),
-        )
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, largest: int) -> Td:
-        return dataclasses.replace(super().draw(rng, largest), beta=float(rng.uniform(0.01, 2)))
+        return differential_weights(self.d, self.alpha, self.beta, dtype)

@@ -4,10 +4,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from icrl_flax.experience.window import Window
-from icrl_flax.rules.sarsa import Sarsa
+from icrl_flax.rules.control import ActionValueRule
 
 
-class ExpectedSarsa(Sarsa):
+class ExpectedSarsa(ActionValueRule):
     """SARSA whose target is the mean over the next action, not the recorded one.
 
     Van Seijen et al. (2009); Sutton and Barto (2018), §6.6. The mean is taken
@@ -20,6 +20,7 @@ class ExpectedSarsa(Sarsa):
         self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
     ) -> Float[Array, "n p"]:
         """x_i = [φ_i ; γ Σ_b π(b|s_{i+1}) φ(s_{i+1}, b) ; r_{i+1}]."""
+        window.check(*features.shape[:2])
         pi = self.behaviour(features, u)
         successors = jnp.einsum("sa,sad->sd", pi, features)[window.states[1:]]
         return jnp.concatenate(
@@ -35,6 +36,7 @@ class ExpectedSarsa(Sarsa):
         self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
     ) -> Float[Array, " q"]:
         """δ_i = r_{i+1} + γ Σ_b π(b|s_{i+1}) q(s_{i+1}, b) − q(s_i, a_i)."""
+        window.check(*features.shape[:2])
         q = features @ u
         v = (self.behaviour(features, u) * q).sum(axis=-1)
         s, a = window.states, window.actions

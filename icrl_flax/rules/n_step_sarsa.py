@@ -1,18 +1,14 @@
 """n-step SARSA; the horizon is called k, since n is the length of a window."""
 
-import dataclasses
-
-import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from icrl_flax import _checks
 from icrl_flax.experience.window import Window
-from icrl_flax.rules.sarsa import Sarsa
+from icrl_flax.rules.base import size
+from icrl_flax.rules.control import ActionValueRule
 
 
-class NStepSarsa(Sarsa):
+class NStepSarsa(ActionValueRule):
     """SARSA whose target looks k steps ahead, or to the window's end if that is nearer.
 
     Sutton and Barto (2018), §7.2, with w held still inside the window:
@@ -27,16 +23,13 @@ class NStepSarsa(Sarsa):
         k: horizon, in transitions.
     """
 
-    k: int = eqx.field(static=True, default=4)
-
-    def __check_init__(self) -> None:
-        _checks.positive_integer("k", self.k)
+    k: int = size(4, most=8)
 
     def tokens(
         self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
     ) -> Float[Array, "n p"]:
         """x_i = [φ_i ; γ^h φ_{i+h} ; Σ_{j<h} γ^j r_{i+j+1}]."""
-        phi = features[window.states, window.actions]
+        phi = self.along(features, window)
         n = window.rewards.shape[0]
         i = jnp.arange(n)
         discount, rewards = jnp.ones_like(window.rewards), jnp.zeros_like(window.rewards)
@@ -51,14 +44,10 @@ class NStepSarsa(Sarsa):
         self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
     ) -> Float[Array, " q"]:
         """k Bellman backups along the window: G_i ← r_{i+1} + γ G_{i+1}, from G = q."""
-        phi = features[window.states, window.actions]
+        phi = self.along(features, window)
         values = targets = phi @ u
         for _ in range(min(self.k, window.rewards.shape[0])):
             backed_up = window.rewards + window.discounts * targets[1:]
             targets = jnp.append(backed_up, values[-1])
         errors = (targets - values)[:-1]
         return u + self.alpha * (errors @ phi[:-1]) / errors.shape[0]
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, largest: int) -> Sarsa:
-        return dataclasses.replace(super().draw(rng, largest), k=int(rng.integers(1, 9)))

@@ -1,16 +1,14 @@
 """Off-policy TD(0): predicting one policy from what another did."""
 
-import dataclasses
-
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from icrl_flax.experience.window import Window
-from icrl_flax.rules.td import PredictionFeatures, Td
+from icrl_flax.rules.base import probability
+from icrl_flax.rules.prediction import PredictionFeatures, PredictionRule
 
 
-class OffPolicyTd(Td):
+class OffPolicyTd(PredictionRule):
     """TD(0) for π while b, π mixed with ε-uniform, acts: each transition weighs ρ_i.
 
     Sutton and Barto (2018), §11.1:
@@ -21,7 +19,7 @@ class OffPolicyTd(Td):
     root; the weights of the block are those of `Td`, and so are p and q.
     """
 
-    epsilon: float = 0.5
+    epsilon: float = probability(0.5)
 
     def tokens(
         self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
@@ -34,12 +32,8 @@ class OffPolicyTd(Td):
         self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
     ) -> Float[Array, " q"]:
         """w + (α/n) Σ ρ_i δ_i φ_i."""
-        phi = features.phi[window.states]
+        phi = self.along(features, window)
         values = phi @ u
         td_errors = window.rewards + window.discounts * values[1:] - values[:-1]
         ratios = self.importance_ratios(features, u, window)
         return u + self.alpha * ((ratios * td_errors) @ phi[:-1]) / td_errors.shape[0]
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, largest: int) -> Td:
-        return dataclasses.replace(super().draw(rng, largest), epsilon=float(rng.uniform(0, 0.9)))

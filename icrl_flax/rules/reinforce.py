@@ -7,10 +7,10 @@ from jaxtyping import Array, Float
 from icrl_flax.attention.weights import Effective, identity_blocks
 from icrl_flax.experience.traces import discounted_sums
 from icrl_flax.experience.window import Window
-from icrl_flax.rules.actor_critic import ActorCritic, ActorCriticFeatures, score
+from icrl_flax.rules.control import ActorCriticFeatures, PolicyGradientRule
 
 
-class Reinforce(ActorCritic):
+class Reinforce(PolicyGradientRule):
     """A softmax actor improved by returns, less a linear baseline v_w(s) = wᵀφ_V(s).
 
     Williams (1992); Sutton and Barto (2018), §13.4, on a batch of transitions:
@@ -20,8 +20,7 @@ class Reinforce(ActorCritic):
 
     The return G_i is in the token, as the score is. It ends with the episode, or
     with the window, whose end does not stand for anything: an unfinished return
-    is too short by γ^{n−i} times the value that was left. Features, policy and
-    u = [λ ; w] are actor-critic's; p = d + m + 1 and q = d + m.
+    is too short by γ^{n−i} times the value that was left. p = d + m + 1.
     """
 
     @property
@@ -32,7 +31,7 @@ class Reinforce(ActorCritic):
         self, features: ActorCriticFeatures, u: Float[Array, " q"], window: Window
     ) -> Float[Array, "n p"]:
         """x_i = [φ_V(s_i) ; G_i ; γ^i g_λ(s_i, a_i)]."""
-        g = score(features.actor, u[: self.m])[window.states[:-1], window.actions[:-1]]
+        g = self.scores_along(features, u, window)
         return jnp.concatenate(
             [
                 features.critic[window.states[:-1]],
@@ -49,7 +48,7 @@ class Reinforce(ActorCritic):
         lam, w = u[: self.m], u[self.m :]
         phi = features.critic[window.states[:-1]]
         errors = discounted_sums(window.rewards, window.discounts) - phi @ w
-        g = score(features.actor, lam)[window.states[:-1], window.actions[:-1]]
+        g = self.scores_along(features, u, window)
         n = errors.shape[0]
         return jnp.concatenate(
             [

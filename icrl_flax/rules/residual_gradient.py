@@ -5,10 +5,10 @@ from jaxtyping import Array, Float
 
 from icrl_flax.attention.weights import Effective, identity_blocks
 from icrl_flax.experience.window import Window
-from icrl_flax.rules.td import PredictionFeatures, Td
+from icrl_flax.rules.prediction import PredictionFeatures, PredictionRule
 
 
-class ResidualGradient(Td):
+class ResidualGradient(PredictionRule):
     """Descends ½δ² through both of its values (Baird 1995).
 
         w + (α/n) Σ_i δ_i (φ_i − γφ_{i+1}).
@@ -22,7 +22,7 @@ class ResidualGradient(Td):
         self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
     ) -> Float[Array, " q"]:
         """w − (α/n) Σ ∇ ½δ_i²."""
-        phi = features.phi[window.states]
+        phi = self.along(features, window)
         differences = phi[:-1] - window.discounts[:, None] * phi[1:]
         td_errors = window.rewards - differences @ u
         return u + self.alpha * (td_errors @ differences) / td_errors.shape[0]

@@ -1,20 +1,17 @@
 """SARSA(λ): SARSA with a trace of the pairs that led here."""
 
-import dataclasses
-
-import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from icrl_flax import _checks
-from icrl_flax.attention.weights import Effective, identity_blocks
-from icrl_flax.experience.traces import discounted_sums, eligibility_traces
+from icrl_flax.attention.weights import Effective
+from icrl_flax.experience.traces import discounted_sums
 from icrl_flax.experience.window import Window
-from icrl_flax.rules.sarsa import Sarsa
+from icrl_flax.rules.base import probability
+from icrl_flax.rules.control import ActionValueRule
+from icrl_flax.rules.linear import trace_tokens, trace_weights
 
 
-class SarsaLambda(Sarsa):
+class SarsaLambda(ActionValueRule):
     """SARSA(λ) with an accumulating trace that starts with the window.
 
     Sutton and Barto (2018), §12.7, with w held still inside the window:
@@ -28,10 +25,7 @@ class SarsaLambda(Sarsa):
         lam: trace decay λ in [0, 1].
     """
 
-    lam: float = 0.8
-
-    def __check_init__(self) -> None:
-        _checks.probability("lam", self.lam)
+    lam: float = probability(0.8)
 
     @property
     def p(self) -> int:
@@ -41,9 +35,7 @@ class SarsaLambda(Sarsa):
         self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
     ) -> Float[Array, "n p"]:
         """x_i = [φ_i ; γφ⁺_i ; r_{i+1} ; z_i]."""
-        phi = features[window.states[:-1], window.actions[:-1]]
-        traces = eligibility_traces(phi, self.lam * window.discounts)
-        return jnp.concatenate([super().tokens(features, u, window), traces], axis=1)
+        return trace_tokens(self.along(features, window), self.lam, window)
 
     def teacher(
         self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
@@ -52,7 +44,7 @@ class SarsaLambda(Sarsa):
 
         G^λ_i − q_i = δ_i + γλ (G^λ_{i+1} − q_{i+1}) while w stands still.
         """
-        phi = features[window.states, window.actions]
+        phi = self.along(features, window)
         values = phi @ u
         td_errors = window.rewards + window.discounts * values[1:] - values[:-1]
         errors = discounted_sums(td_errors, self.lam * window.discounts)
@@ -60,12 +52,4 @@ class SarsaLambda(Sarsa):
 
     def optimum(self, dtype: DTypeLike) -> Effective:
         """P⋆12 w̃ = [−w ; w ; 1 ; 0] and V̄⋆21 = [0, 0, 0, αI]."""
-        d = self.d
-        return Effective(
-            identity_blocks([[0, -1], [0, 1], [1, 0], [0, 0]], (d, d, 1, d), (1, d), dtype),
-            identity_blocks([[0, 0, 0, self.alpha]], (d,), (d, d, 1, d), dtype),
-        )
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, largest: int) -> Sarsa:
-        return dataclasses.replace(super().draw(rng, largest), lam=float(rng.uniform()))
+        return trace_weights(self.d, self.alpha, dtype)

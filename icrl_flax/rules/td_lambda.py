@@ -1,20 +1,17 @@
 """TD(λ): every TD error also pays the states before it."""
 
-import dataclasses
-
-import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from icrl_flax import _checks
-from icrl_flax.attention.weights import Effective, identity_blocks
-from icrl_flax.experience.traces import discounted_sums, eligibility_traces
+from icrl_flax.attention.weights import Effective
+from icrl_flax.experience.traces import discounted_sums
 from icrl_flax.experience.window import Window
-from icrl_flax.rules.td import PredictionFeatures, Td
+from icrl_flax.rules.base import probability
+from icrl_flax.rules.linear import trace_tokens, trace_weights
+from icrl_flax.rules.prediction import PredictionFeatures, PredictionRule
 
 
-class TdLambda(Td):
+class TdLambda(PredictionRule):
     """TD(λ) with an accumulating trace that starts with the window.
 
     Sutton and Barto (2018), §12.2, with w held still inside the window:
@@ -28,10 +25,7 @@ class TdLambda(Td):
         lam: trace decay λ in [0, 1].
     """
 
-    lam: float = 0.8
-
-    def __check_init__(self) -> None:
-        _checks.probability("lam", self.lam)
+    lam: float = probability(0.8)
 
     @property
     def p(self) -> int:
@@ -41,8 +35,7 @@ class TdLambda(Td):
         self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
     ) -> Float[Array, "n p"]:
         """x_i = [φ_i ; γφ_{i+1} ; r_{i+1} ; z_i]."""
-        traces = eligibility_traces(features.phi[window.states[:-1]], self.lam * window.discounts)
-        return jnp.concatenate([super().tokens(features, u, window), traces], axis=1)
+        return trace_tokens(self.along(features, window), self.lam, window)
 
     def teacher(
         self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
@@ -51,7 +44,7 @@ class TdLambda(Td):
 
         G^λ_i − v_i = δ_i + γλ (G^λ_{i+1} − v_{i+1}) while w stands still.
         """
-        phi = features.phi[window.states]
+        phi = self.along(features, window)
         values = phi @ u
         td_errors = window.rewards + window.discounts * values[1:] - values[:-1]
         errors = discounted_sums(td_errors, self.lam * window.discounts)
@@ -59,12 +52,4 @@ class TdLambda(Td):
 
     def optimum(self, dtype: DTypeLike) -> Effective:
         """P⋆12 w̃ = [−w ; w ; 1 ; 0] and V̄⋆21 = [0, 0, 0, αI]."""
-        d = self.d
-        return Effective(
-            identity_blocks([[0, -1], [0, 1], [1, 0], [0, 0]], (d, d, 1, d), (1, d), dtype),
-            identity_blocks([[0, 0, 0, self.alpha]], (d,), (d, d, 1, d), dtype),
-        )
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, largest: int) -> Td:
-        return dataclasses.replace(super().draw(rng, largest), lam=float(rng.uniform()))
+        return trace_weights(self.d, self.alpha, dtype)

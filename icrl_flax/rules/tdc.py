@@ -1,19 +1,16 @@
 """TDC: prediction that stays stable off policy, second of two."""
 
-import dataclasses
-
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from icrl_flax import _checks
 from icrl_flax.attention.weights import Effective, identity_blocks
 from icrl_flax.experience.window import Window
-from icrl_flax.rules.td import PredictionFeatures, Td
+from icrl_flax.rules.base import probability, step_size
+from icrl_flax.rules.prediction import PredictionFeatures, PredictionRule
 
 
-class Tdc(Td):
+class Tdc(PredictionRule):
     """TD(0) with a gradient correction that keeps it stable off policy.
 
     Sutton et al. (2009), TDC. u = [w ; v]; with ρ_i = π(a_i|s_i) / b(a_i|s_i) as in
@@ -30,11 +27,8 @@ class Tdc(Td):
         beta: step size β > 0 of v.
     """
 
-    epsilon: float = 0.5
-    beta: float = 0.2
-
-    def __check_init__(self) -> None:
-        _checks.positive("beta", self.beta)
+    epsilon: float = probability(0.5)
+    beta: float = step_size(0.2)
 
     @property
     def q(self) -> int:
@@ -56,7 +50,7 @@ class Tdc(Td):
     ) -> Float[Array, " q"]:
         """w follows TD(0) less γφ_{i+1} (φ_iᵀv), and v the regression of δ_i on φ_i."""
         w, v = u[: self.d], u[self.d :]
-        phi = features.phi[window.states]
+        phi = self.along(features, window)
         now, then = phi[:-1], window.discounts[:, None] * phi[1:]
         td_errors = window.rewards + then @ w - now @ w
         ratios, expected = self.importance_ratios(features, u, window), now @ v
@@ -83,8 +77,3 @@ class Tdc(Td):
                 ]
             ),
         )
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, largest: int) -> Td:
-        epsilon, beta = float(rng.uniform(0, 0.9)), float(rng.uniform(0.01, 2))
-        return dataclasses.replace(super().draw(rng, largest), epsilon=epsilon, beta=beta)

@@ -1,0 +1,91 @@
+"""What rules of prediction share: the values of a policy that does not change."""
+
+from typing import NamedTuple
+
+import jax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Key
+
+from icrl_flax._draws import uniform
+from icrl_flax.attention.weights import Effective
+from icrl_flax.experience.policies import softmax
+from icrl_flax.experience.window import Window
+from icrl_flax.rules.base import Rule, probability, size, step_size
+from icrl_flax.rules.linear import td_tokens, td_weights
+
+
+class PredictionFeatures(NamedTuple):
+    """Features, and the policy whose values are learnt.
+
+    Attributes:
+        phi: φ, indexed `[s]`.
+        logits: those of the policy to predict, indexed `[s, a]`.
+    """
+
+    phi: Float[Array, "S d"]
+    logits: Float[Array, "S A"]
+
+
+class PredictionRule(Rule):
+    """v_w(s) = wᵀφ(s), moved towards the values of a policy held in the features.
+
+    Features and the first w have entries uniform on (−1, 1); the policy's rows are
+    Dirichlet(1, …, 1). With ε > 0 the ε-mixed policy acts. Unless a rule says
+    otherwise, u = w and token and weights are TD(0)'s: p = 2d + 1 and q = d.
+
+    Args:
+        d: number of features.
+        alpha: step size α > 0.
+        epsilon: probability ε in [0, 1] of a uniform action.
+    """
+
+    d: int = size(9)
+    alpha: float = step_size(0.2)
+    epsilon: float = probability(0.0)
+
+    @property
+    def p(self) -> int:
+        return 2 * self.d + 1
+
+    @property
+    def q(self) -> int:
+        return self.d
+
+    def sample_features(
+        self, key: Key[Array, ""], n_states: int, n_actions: int, dtype: DTypeLike
+    ) -> PredictionFeatures:
+        phi_key, policy_key = jax.random.split(key)
+        return PredictionFeatures(
+            phi=uniform(phi_key, (n_states, self.d), dtype, -1, 1),
+            # Logarithms of exponentials, whose softmax has the flat Dirichlet law.
+            logits=-jax.random.gumbel(policy_key, (n_states, n_actions), dtype),
+        )
+
+    def policy(self, features: PredictionFeatures, u: Float[Array, " q"]) -> Float[Array, "S A"]:
+        return softmax(features.logits)
+
+    def along(self, features: PredictionFeatures, window: Window) -> Float[Array, "times d"]:
+        """φ_i = φ(s_i), one row for each state of the window.
+
+        Raises:
+            ValueError: if a state or an action of the window does not exist.
+        """
+        window.check(*features.logits.shape)
+        return features.phi[window.states]
+
+    def importance_ratios(
+        self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
+    ) -> Float[Array, " n"]:
+        """ρ_i = π(a_i|s_i) / b(a_i|s_i): the policy without over that with exploration."""
+        at = window.states[:-1], window.actions[:-1]
+        return self.policy(features, u)[at] / self.behaviour(features, u)[at]
+
+    def tokens(
+        self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
+    ) -> Float[Array, "n p"]:
+        """x_i = [φ_i ; γφ_{i+1} ; r_{i+1}]."""
+        return td_tokens(self.along(features, window), window)
+
+    def optimum(self, dtype: DTypeLike) -> Effective:
+        """P⋆12 w̃ = [−w ; w ; 1] and V̄⋆21 = [αI, 0, 0]."""
+        return td_weights(self.d, self.alpha, dtype)
