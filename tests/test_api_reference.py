@@ -34,7 +34,12 @@ def documented() -> list[tuple[str, str]]:
     """Directive and full path of every object on the reference pages."""
     pages = sorted((ROOT / "book" / "api").glob("*.md"))
     texts = [page.read_text(encoding="utf-8") for page in pages]
-    found = [entry for text in texts for entry in DIRECTIVE.findall(text) if "." in entry[1]]
+    found = [
+        entry
+        for text in texts
+        for entry in DIRECTIVE.findall(text)
+        if "." in entry[1] or entry[0] == "library-rest"
+    ]
     paths = {path.rpartition(".")[2]: path for name, path in found if name != "library-rest"}
     for package in (path for name, path in found if name == "library-rest"):
         rest = api_reference.rest(package, paths)
