@@ -21,11 +21,18 @@ import numpy as np
 
 from benchmarks import eager
 from benchmarks.floor import best, count, floor_seconds, rates
-from icrl_flax import ActorCritic, RandomMDPs, Sarsa, TrainingConfig, sweep, training_run
+from icrl_flax import (
+    ActorCritic,
+    EffectiveBlock,
+    RandomMDPs,
+    Sarsa,
+    TrainingConfig,
+    sweep,
+    train_iter,
+)
 from icrl_flax.control.agents import BlockAgent
 from icrl_flax.control.closed_loop import closed_loop
 from icrl_flax.control.evaluation import EvaluationConfig, draw_tasks, evaluate
-from icrl_flax.rules.construction import construct
 from icrl_flax.theory.flow import gradient_flow
 from icrl_flax.theory.population import draw_population
 
@@ -114,7 +121,7 @@ def updates(scale: Scale) -> Iterator[Row]:
         rule = RULES[name]
         made, learnt = _eager_seconds(name, scale)
         mdps = 100 * (scale.chunks + 1)
-        chunks = list(training_run(rule, TrainingConfig(mdps=mdps)))[2:]  # the first compiles
+        chunks = list(train_iter(rule, config=TrainingConfig(mdps=mdps)))[2:]  # the first compiles
         for what, field, slow in (
             ("generation", "generation_seconds", made),
             ("optimisation", "update_seconds", learnt),
@@ -251,18 +258,18 @@ def closed_loops(scale: Scale) -> Iterator[Row]:
     for name in scale.rules:
         rule = RULES[name]
         slow = _eager_loop(name, scale)
-        P, V = construct(rule)
-        block = BlockAgent(rule, P, V)
-        tasks, keys = draw_tasks(rule, config)
+        block = EffectiveBlock(rule.optimum(jnp.float32))
+        agent = BlockAgent(rule, block)
+        tasks, keys = draw_tasks(rule, config=config)
         seconds = best(
-            lambda w=tasks, k=keys, r=rule, b=block: jax.block_until_ready(
+            lambda w=tasks, k=keys, r=rule, b=agent: jax.block_until_ready(
                 closed_loop(k, w, r, b, scale.steps, 20)
             )
         )
         each = seconds / (scale.tasks * scale.steps)
         yield row("closed loop", name, "µs per window", 1e6 * each, 1e6 * slow)
         began = time.perf_counter()
-        evaluate(rule, P, V, config)
+        evaluate(rule, block, config=config)
         yield row("evaluation, compiling", name, "s", time.perf_counter() - began)
 
 
@@ -316,7 +323,7 @@ def batches(scale: Scale) -> Iterator[Row]:
         many = min(_sweep_seconds(name, mdps, scale.seeds) for _ in range(2))
         one = float("inf")
         for _ in range(2):
-            chunks = training_run(rule, TrainingConfig(mdps=mdps + 100))
+            chunks = train_iter(rule, config=TrainingConfig(mdps=mdps + 100))
             next(chunks)
             next(chunks)
             began = time.perf_counter()

@@ -18,10 +18,10 @@ from icrl_flax import (
     TrainingConfig,
     draw_task,
     stream,
-    training_run,
+    train_iter,
 )
-from icrl_flax.training import single as training
-from icrl_flax.training.single import learner, sample_loss
+from icrl_flax.attention import Matrices
+from icrl_flax.training import initial_block, loop, sample_loss
 
 RULES = {"sarsa": Sarsa(), "actor-critic": ActorCritic()}
 FAMILY = RandomMDPs()
@@ -72,8 +72,8 @@ def test_windows_and_targets(rule, by_numpy):
 
 
 def test_first_hundred_updates(rule, by_numpy, monkeypatch):
-    monkeypatch.setattr(training, "_CHUNK_WINDOWS", CONFIG.updates)
-    start, end = training_run(rule, CONFIG, FAMILY)
+    monkeypatch.setattr(loop, "_CHUNK_WINDOWS", CONFIG.updates)
+    start, end = train_iter(rule, FAMILY, CONFIG)
     assert end.losses.size == len(by_numpy) == 100
     p, q = rule.p, rule.q
     P, V = np.array(start.P), np.array(start.V)
@@ -88,13 +88,13 @@ def test_first_hundred_updates(rule, by_numpy, monkeypatch):
         assert np.abs(expected - before).max() > 0.02  # twenty whole steps
 
 
-def gradient(predict):
+def gradient(block):
     """Of the loss of one window, as training takes it."""
 
     @jax.jit
     @jax.grad
     def of(theta, tokens, u, target):
-        return sample_loss(predict(theta, tokens, u), target)
+        return sample_loss(block.with_theta(theta).update(tokens, u), target)
 
     return of
 
@@ -108,11 +108,11 @@ def test_gradients(small):
     rng = np.random.default_rng(0)
     P, V = rng.normal(size=(2, small.D, small.D))
     example = rng.normal(size=(5, small.p)), *rng.normal(size=(2, small.q))
-    block = learner(small, TrainingConfig(parameters="full", dtype="float64"))
-    theta = block.start(jax.random.key(0))
-    theta.P[...], theta.V[...] = jnp.asarray(P), jnp.asarray(V)
+    config = TrainingConfig(parameters="full", dtype="float64")
+    block = initial_block(jax.random.key(0), small, config)
+    theta = Matrices(jnp.asarray(P), jnp.asarray(V))
 
-    found = block.matrices(gradient(block.predict)(theta, *map(jnp.asarray, example)))
+    found = gradient(block)(theta, *map(jnp.asarray, example))
     slopes = reference.difference_quotients(
         lambda P, V: reference.block_loss(P, V, *example), P, V
     )
@@ -127,11 +127,10 @@ def test_gradients(small):
 @pytest.mark.parametrize("share", [0, 1])
 def test_gradients_of_the_run(rule, by_numpy, share):
     """Of θ_eff alone, at the paper's sizes, at the start and near the optimum, in closed form."""
-    block = learner(rule, TrainingConfig(dtype="float64"))
-    theta = block.start(jax.random.key(1))
-    theta = jax.tree.map(lambda x, o: x + share * o, theta, rule.optimum(jnp.float64))
+    block = initial_block(jax.random.key(1), rule, TrainingConfig(dtype="float64"))
+    theta = jax.tree.map(lambda x, o: x + share * o, block.theta, rule.optimum(jnp.float64))
 
-    differentiate = gradient(block.predict)
+    differentiate = gradient(block)
     for example in by_numpy[::25]:
         found = differentiate(theta, *map(jnp.asarray, example))
         expected = reference.gradients(*map(np.asarray, theta), *example)

@@ -15,6 +15,7 @@ from icrl_flax import (
     ActorCritic,
     BlockAgent,
     EvaluationConfig,
+    LinearAttentionBlock,
     RandomMDPs,
     Sarsa,
     build_prompt,
@@ -72,7 +73,15 @@ def relative_errors(answers, expected):
     return np.abs(answers - expected).max(axis=-1) / np.abs(expected).max(axis=-1)
 
 
-# One block as a learner
+# One block as an agent
+
+
+def block_of(rule, P, V):
+    return LinearAttentionBlock.from_matrices(P, V, rule.p)
+
+
+def agent(rule, P, V, layers=1):
+    return BlockAgent(rule, block_of(rule, P, V), layers)
 
 
 @rules
@@ -84,7 +93,7 @@ def test_a_constructed_block_is_the_teacher(rule):
 
     @jax.jit
     def answer(c, free):
-        learner = BlockAgent(rule, *construct(rule, c, free, jnp.float64))
+        learner = agent(rule, *construct(rule, c, free, jnp.float64))
         return jax.vmap(learner)(tasks.features, tasks.u, windows)
 
     for c in (1.0, -0.3, 7.0):
@@ -98,7 +107,7 @@ def test_a_constructed_block_is_the_teacher(rule):
 def test_any_block_answers_as_the_attention_does(rule):
     tasks, windows = worlds_and_windows(rule)
     P, V = map(jnp.asarray, np.random.default_rng(1).normal(size=(2, rule.D, rule.D)))
-    answers = each(BlockAgent(rule, P, V))(tasks.features, tasks.u, windows)
+    answers = each(agent(rule, P, V))(tasks.features, tasks.u, windows)
 
     def attend(features, u, window):
         H = build_prompt(rule.tokens(features, u, window), u)
@@ -115,7 +124,7 @@ LAYERS = (3, 16)
 def test_layers_are_steps_on_the_same_window(layers):
     rule = SMALL[0]
     tasks, windows = worlds_and_windows(rule)
-    learner = BlockAgent(rule, *construct(rule, dtype=jnp.float64), layers)
+    learner = agent(rule, *construct(rule, dtype=jnp.float64), layers)
     answers = each(learner)(tasks.features, tasks.u, windows)
     teach, u = each(rule.teacher), tasks.u
     for _ in range(layers):
@@ -129,7 +138,7 @@ def test_layers_of_the_actor_critic_keep_the_first_scores():
     rule = SMALL[1]
     tasks, windows = worlds_and_windows(rule)
     for layers in LAYERS:
-        learner = BlockAgent(rule, *construct(rule, dtype=jnp.float64), layers)
+        learner = agent(rule, *construct(rule, dtype=jnp.float64), layers)
         answers = each(learner)(tasks.features, tasks.u, windows)
         for i, answer in enumerate(answers):
             task, window = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), (tasks, windows))
@@ -155,7 +164,7 @@ def test_layers_are_a_stack_of_attention(rule):
             H = linear_attention(P, V, H)
         return readout(H, rule.q)
 
-    answers = each(BlockAgent(rule, P, V, 6))(tasks.features, tasks.u, windows)
+    answers = each(agent(rule, P, V, 6))(tasks.features, tasks.u, windows)
     expected = stacked(tasks.features, tasks.u, windows)
     assert relative_errors(answers, expected).max() <= 1e-10
 
@@ -167,23 +176,23 @@ def test_weights_of_another_size(name, unchecked):
     message = rf"{name} must have shape \({rule.D}, {rule.D}\), got \({rule.D + 1}, {rule.D + 1}\)"
     weights = {"P": right, "V": right} | {name: wrong}
     with pytest.raises(ValueError, match=message):
-        BlockAgent(rule, **weights)
+        agent(rule, **weights)
     with pytest.raises(ValueError, match=message):
-        evaluate(rule, **weights, config=TINY, family=FAMILY)
+        evaluate(rule, block_of(rule, **weights), FAMILY, TINY)
 
 
 def test_weights_that_are_not_finite():
     rule = SMALL[0]
     zeros = jnp.zeros((rule.D, rule.D))
     with pytest.raises(ValueError, match=r"V must be finite, got nan at index \(2, 3\)"):
-        BlockAgent(rule, zeros, zeros.at[2, 3].set(jnp.nan))
+        agent(rule, zeros, zeros.at[2, 3].set(jnp.nan))
 
 
 @pytest.mark.parametrize("layers", [0, -1, True])
 def test_number_of_layers(layers):
     zeros = jnp.zeros((SMALL[0].D, SMALL[0].D))
     with pytest.raises(ValueError, match=f"layers must be an integer of at least 1, got {layers}"):
-        BlockAgent(SMALL[0], zeros, zeros, layers)
+        agent(SMALL[0], zeros, zeros, layers)
 
 
 # The protocol
@@ -217,7 +226,7 @@ def test_points(steps, every, points):
 
 @rules
 def test_held_out_worlds(rule):
-    tasks, keys = draw_tasks(rule, TINY, FAMILY)
+    tasks, keys = draw_tasks(rule, FAMILY, TINY)
     assert tasks.mdp.transition.shape == (3, 4, 3, 4)
     assert tasks.mdp.reward.dtype == tasks.u.dtype == jnp.float32
     assert tasks.u.shape == (3, rule.q)
@@ -228,7 +237,7 @@ def test_held_out_worlds(rule):
 
 
 def world_bytes(rule, config, family=FAMILY):
-    tasks, keys = draw_tasks(rule, config, family)
+    tasks, keys = draw_tasks(rule, family, config)
     leaves = [*jax.tree.leaves(tasks), jax.random.key_data(keys)]
     return [np.asarray(leaf).tobytes() for leaf in leaves]
 
@@ -241,14 +250,14 @@ def test_held_out_worlds_depend_on_the_seed_alone():
     other = world_bytes(rule, dataclasses.replace(TINY, seed=4))
     # γ is the family's; the states at which tasks start may coincide.
     assert sum(a != b for a, b in zip(other, first, strict=True)) >= len(first) - 2
-    tasks, _ = draw_tasks(rule, TINY)
+    tasks, _ = draw_tasks(rule, config=TINY)
     assert tasks.mdp.transition.shape == (3, 9, 4, 9)
     assert (tasks.mdp.gamma == 0.5).all()
 
 
 def test_held_out_keys_are_not_those_of_training():
     """Training splits jax.random.key(seed) itself, and splits that again."""
-    _, keys = draw_tasks(SMALL[0], TINY, FAMILY)
+    _, keys = draw_tasks(SMALL[0], FAMILY, TINY)
     n_mdps = set(map(tuple, jax.random.key_data(keys).tolist()))
     for number in (2, 3, 4):
         training = jax.random.split(jax.random.key(TINY.seed), number)
@@ -265,8 +274,8 @@ def test_a_constructed_block_stays_finite_in_float32(rule):
     """XLA's CPU compiler once made garbage of the products with P22 = V̄22 = 0."""
     # In the actor-critic, where a jitted closure makes the block a constant.
     with jax.enable_x64(False):
-        tasks, keys = draw_tasks(rule, EvaluationConfig(n_mdps=100))
-        learner = BlockAgent(rule, *construct(rule))
+        tasks, keys = draw_tasks(rule, config=EvaluationConfig(n_mdps=100))
+        learner = agent(rule, *construct(rule))
         captured = jax.jit(lambda keys, tasks: closed_loop(keys, tasks, rule, learner, 15, 20))
         taught = closed_loop(keys, tasks, rule, rule.teacher, 15, 20)
         for history in (closed_loop(keys, tasks, rule, learner, 15, 20), captured(keys, tasks)):
@@ -282,9 +291,9 @@ def test_a_constructed_block_stays_finite_in_float32(rule):
 @rules
 def test_block_and_teacher_see_the_same_worlds(rule):
     """Shared keys: the same windows, hence the same parameters, for hundreds of windows."""
-    tasks, keys = draw_tasks(rule, EvaluationConfig(seed=1, n_mdps=6), FAMILY)
+    tasks, keys = draw_tasks(rule, FAMILY, EvaluationConfig(seed=1, n_mdps=6))
     tasks = in_double(tasks)
-    learner = BlockAgent(rule, *construct(rule, -1.5, dtype=jnp.float64))
+    learner = agent(rule, *construct(rule, -1.5, dtype=jnp.float64))
     block = closed_loop(keys, tasks, rule, learner, 300, 10)
     teacher = closed_loop(keys, tasks, rule, rule.teacher, 300, 10)
     assert block.dtype == jnp.float64
@@ -294,7 +303,7 @@ def test_block_and_teacher_see_the_same_worlds(rule):
 
 @rules
 def test_history(rule):
-    tasks, keys = draw_tasks(rule, TINY, FAMILY)
+    tasks, keys = draw_tasks(rule, FAMILY, TINY)
     history = closed_loop(keys, tasks, rule, rule.teacher, 7, 6)
     assert history.shape == (3, 8, rule.q)
     np.testing.assert_array_equal(history[:, 0], tasks.u)
@@ -308,7 +317,7 @@ def test_history(rule):
 @rules
 def test_windows_follow_one_another(rule):
     """A learner that watches: each window starts where the one before it ended."""
-    tasks, keys = draw_tasks(rule, TINY, FAMILY)
+    tasks, keys = draw_tasks(rule, FAMILY, TINY)
 
     def watch(features, u, window):
         return u.at[0].set(window.states[0]).at[1].set(window.states[-1])
@@ -323,7 +332,7 @@ def test_windows_follow_one_another(rule):
 def test_the_answer_sets_the_behaviour(rule):
     """A learner of fixed answers: actions follow the policy of the last answer."""
     rule = eqx.tree_at(lambda rule: rule.epsilon, rule, 0.0)
-    tasks, keys = draw_tasks(rule, dataclasses.replace(TINY, n_mdps=5), FAMILY)
+    tasks, keys = draw_tasks(rule, FAMILY, dataclasses.replace(TINY, n_mdps=5))
 
     def learner(features, u, window):
         behaviour = rule.behaviour(features, u)
@@ -354,9 +363,15 @@ def moments(mdp, policy):
 
 def test_returns_and_their_spread():
     config = EvaluationConfig(n_mdps=3, trajectories=4000, length=40)
-    tasks, _ = draw_tasks(SMALL[0], config, RandomMDPs(4, 3, 0.6))
+    tasks, _ = draw_tasks(SMALL[0], RandomMDPs(4, 3, 0.6), config)
     policies = np.random.default_rng(0).dirichlet(np.ones(3), (2, 3, 4))
-    found = returns_of(jax.random.key(0), tasks.mdp, jnp.asarray(policies, jnp.float32), config)
+    found = returns_of(
+        jax.random.key(0),
+        tasks.mdp,
+        jnp.asarray(policies, jnp.float32),
+        config.trajectories,
+        config.length,
+    )
     assert {leaf.shape for leaf in found} == {(2, 3)}
     for point, task in np.ndindex(2, 3):
         mdp = jax.tree.map(lambda leaf, i=task: leaf[i], tasks.mdp)
@@ -371,10 +386,10 @@ def test_returns_and_their_spread():
 
 def test_estimates_are_independent_of_one_another():
     """One policy at two points and in two equal MDPs: four different samples."""
-    tasks, _ = draw_tasks(SMALL[0], TINY, FAMILY)
+    tasks, _ = draw_tasks(SMALL[0], FAMILY, TINY)
     twins = jax.tree.map(lambda leaf: jnp.stack([leaf[0], leaf[0]]), tasks.mdp)
     policies = jnp.full((2, 2, 4, 3), 1 / 3, jnp.float32)
-    found = returns_of(jax.random.key(0), twins, policies, TINY)
+    found = returns_of(jax.random.key(0), twins, policies, TINY.trajectories, TINY.length)
     assert len(np.unique(found.exact)) == 1
     assert len(np.unique(found.monte_carlo)) == 4
 
@@ -391,7 +406,7 @@ def test_oracle_and_uniform():
 def tiny_evaluation(rule):
     """A block at some distance from the construction, so that it is not the teacher."""
     P, V = construct(rule)
-    return evaluate(rule, P, 0.5 * V, TINY, FAMILY)
+    return evaluate(rule, block_of(rule, P, 0.5 * V), FAMILY, TINY)
 
 
 @rules
@@ -415,10 +430,10 @@ def test_evaluation_has_every_contender(rule):
 @rules
 def test_exact_returns_are_those_of_the_frozen_iterates(rule):
     evaluation = tiny_evaluation(rule)
-    tasks, keys = draw_tasks(rule, TINY, FAMILY)
+    tasks, keys = draw_tasks(rule, FAMILY, TINY)
     P, V = construct(rule)
     expected = {name: np.zeros((3, 3)) for name in evaluation.returns}
-    for name, learner in (("block", BlockAgent(rule, P, 0.5 * V)), ("teacher", rule.teacher)):
+    for name, learner in (("block", agent(rule, P, 0.5 * V)), ("teacher", rule.teacher)):
         history = closed_loop(keys, tasks, rule, learner, TINY.steps, TINY.window_length)
         for point, task in np.ndindex(3, 3):
             mdp, features = jax.tree.map(lambda x, i=task: x[i], (tasks.mdp, tasks.features))
@@ -451,7 +466,7 @@ def test_nobody_beats_the_oracle(rule):
 
 def test_a_constructed_block_evaluates_as_its_teacher():
     rule = SMALL[1]
-    returns = evaluate(rule, *construct(rule), TINY, FAMILY).returns
+    returns = evaluate(rule, block_of(rule, *construct(rule)), FAMILY, TINY).returns
     for reading in POLICY_KINDS:
         block, teacher = returns["block", reading], returns["teacher", reading]
         np.testing.assert_allclose(block.exact, teacher.exact, rtol=0, atol=1e-5)
@@ -462,7 +477,7 @@ def test_a_constructed_block_evaluates_as_its_teacher():
 def test_evaluation_repeats():
     rule = SMALL[1]
     P, V = construct(rule)
-    again = evaluate(rule, P, 0.5 * V, TINY, FAMILY)
+    again = evaluate(rule, block_of(rule, P, 0.5 * V), FAMILY, TINY)
     for name, returns in tiny_evaluation(rule).returns.items():
         for mine, other in zip(returns, again.returns[name], strict=True):
             np.testing.assert_array_equal(mine, other)

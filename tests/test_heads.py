@@ -171,7 +171,7 @@ def test_both_ways_of_training_agree():
     config = TrainingConfig(mdps=3, windows=2, window_length=4, dtype="float64")
     full = TrainingConfig(mdps=3, windows=2, window_length=4, dtype="float64", parameters="full")
     rule, family = Tdc(d=2), RandomMDPs(3, 2)
-    reports = [train(rule, each, family) for each in (config, full)]
+    reports = [train(rule, family, each) for each in (config, full)]
     assert reports[0].P.shape == (2, rule.D, rule.D)
     np.testing.assert_allclose(reports[0].P, reports[1].P, rtol=1e-10, atol=1e-14)
     np.testing.assert_allclose(reports[0].losses, reports[1].losses, rtol=1e-10)
@@ -183,11 +183,13 @@ def test_block_learner_takes_heads():
     behaviour = rule.behaviour(task.features, task.u)
     window = rollout(jax.random.key(1), task.mdp, behaviour, task.state, 8)
     P, V = construct(rule, 2.0, dtype=jnp.float64)
-    answer = BlockAgent(rule, P, V)(task.features, task.u, window)
+    answer = BlockAgent(rule, LinearAttentionBlock.from_matrices(P, V, rule.p))(
+        task.features, task.u, window
+    )
     expected = rule.teacher(task.features, task.u, window)
     np.testing.assert_allclose(answer, expected, rtol=1e-12)
     with pytest.raises(ValueError, match="P must have shape"):
-        BlockAgent(rule, P[0], V[0])
+        BlockAgent(rule, LinearAttentionBlock.from_matrices(P[0], V[0], rule.p))
 
 
 def test_command_line_and_checkpoint(tmp_path, capsys):

@@ -8,16 +8,18 @@ import pytest
 
 from icrl_flax import (
     Effective,
+    EffectiveBlock,
     Examples,
+    LinearAttentionBlock,
     RandomMDPs,
     Sarsa,
     decompose,
+    fit,
     linear_attention,
     split,
     stream,
 )
 from icrl_flax.attention import bilinear_term
-from icrl_flax.training.single import TrainingState, consume
 from icrl_flax.verification import random_case, relative_error
 
 
@@ -31,18 +33,17 @@ def one_case():
 
 
 THETA, TOKENS, U = Effective(ones(3, 2), ones(1, 3)), ones(4, 3), ones(1)
-STATE = TrainingState(THETA, optax.sgd(0.1).init(THETA))
 BATCH = Examples(TOKENS[None], U[None], U[None])
 PRODUCTS = {
     "attention": lambda: linear_attention(ones(5, 5), ones(5, 5), ones(5, 4)),
     "bilinear_term": lambda: bilinear_term(THETA, TOKENS, U),
     "decompose": lambda: decompose(split(ones(5, 5), ones(5, 5), 3), TOKENS, U),
     "stream": lambda: stream(jax.random.key(0), jnp.arange(2), Sarsa(d=1), RandomMDPs(2, 2), 2, 3),
-    "consume": lambda: consume(
-        STATE,
-        BATCH,
-        lambda theta, x, u: u + theta.V21 @ (x.T @ (x @ theta.P12 @ ones(2))),
-        optax.sgd(0.1),
+    "fit": lambda: fit(EffectiveBlock(THETA), optax.sgd(0.1), BATCH).losses,
+    "fit of all entries": lambda: (
+        fit(
+            LinearAttentionBlock.from_matrices(ones(5, 5), ones(5, 5), 3), optax.sgd(0.1), BATCH
+        ).losses
     ),
     "relative_error": lambda: relative_error(Sarsa(d=1), one_case(), jnp.float32),
 }

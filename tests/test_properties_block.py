@@ -33,7 +33,7 @@ from icrl_flax import (
 )
 from icrl_flax.attention import bilinear_term
 from icrl_flax.rules.actor_critic import ActorCriticFeatures
-from icrl_flax.training.single import sample_loss
+from icrl_flax.training import sample_loss
 
 # Few shapes: XLA compiles a program for each.
 SIZES = [(1, 1, 1, 1), (2, 3, 3, 4), (3, 1, 2, 7)]  # d, m, S = A, n

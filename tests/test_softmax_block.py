@@ -12,14 +12,12 @@ import reference
 from icrl_flax import (
     Effective,
     RandomMDPs,
-    Run,
     Sarsa,
     TrainingConfig,
     split,
     stream,
     train,
-    train_batch,
-    training_run,
+    train_iter,
 )
 from icrl_flax.attention import softmax_attention, softmax_term
 
@@ -29,7 +27,7 @@ CONFIG = TrainingConfig(
     windows=5,
     window_length=4,
     attention="softmax",
-    method="sgd",
+    optimizer="sgd",
     schedule="constant",
     learning_rate=0.3,
     gain=2.0,
@@ -83,13 +81,13 @@ def test_large_logits_do_not_overflow():
 
 @pytest.fixture(scope="module")
 def effective():
-    return list(training_run(RULE, CONFIG, FAMILY))
+    return list(train_iter(RULE, FAMILY, CONFIG))
 
 
 def test_first_updates_follow_the_losss_slope(effective):
     """One update per run, so that its step is −rate × gradient."""
     config = dataclasses.replace(CONFIG, mdps=1, windows=1)
-    start, end = training_run(RULE, config, FAMILY)
+    start, end = train_iter(RULE, FAMILY, config)
     assert end.losses[0] == effective[1].losses[0]
     _, key = jax.random.split(jax.random.key(config.seed))
     data = stream(key, jnp.arange(1), RULE, FAMILY, 1, config.window_length, jnp.float64)
@@ -116,7 +114,7 @@ def test_first_updates_follow_the_losss_slope(effective):
 
 
 def test_all_entries_or_two_blocks_is_the_same(effective):
-    full = list(training_run(RULE, dataclasses.replace(CONFIG, parameters="full"), FAMILY))
+    full = list(train_iter(RULE, FAMILY, dataclasses.replace(CONFIG, parameters="full")))
     for few, all_ in zip(effective, full, strict=True):
         np.testing.assert_allclose(all_.losses, few.losses, rtol=1e-9)
         np.testing.assert_allclose(all_.P, few.P, rtol=1e-9, atol=1e-12)
@@ -127,7 +125,7 @@ def test_all_entries_or_two_blocks_is_the_same(effective):
 
 
 def test_start_is_the_linear_blocks(effective):
-    linear = next(training_run(RULE, dataclasses.replace(CONFIG, attention="linear"), FAMILY))
+    linear = next(train_iter(RULE, FAMILY, dataclasses.replace(CONFIG, attention="linear")))
     np.testing.assert_array_equal(effective[0].P, linear.P)
     np.testing.assert_array_equal(effective[0].V, linear.V)
 
@@ -135,11 +133,9 @@ def test_start_is_the_linear_blocks(effective):
 @pytest.mark.parametrize("parameters", ["effective", "full"])
 def test_temperatures_of_one_batch(parameters):
     config = dataclasses.replace(CONFIG, parameters=parameters)
-    runs = [
-        Run(RULE, dataclasses.replace(config, inverse_temperature=tau), FAMILY)
-        for tau in (0.5, 1.7)
-    ]
-    batch = train_batch(runs)
-    for row, run in enumerate(runs):
-        np.testing.assert_allclose(batch.losses[row], train(*run).losses, rtol=1e-9)
+    configs = [dataclasses.replace(config, inverse_temperature=tau) for tau in (0.5, 1.7)]
+    batch = train(RULE, FAMILY, configs)
+    for row, config in enumerate(configs):
+        alone = train(RULE, FAMILY, config)
+        np.testing.assert_allclose(batch.losses[row], alone.losses, rtol=1e-9)
     assert abs(batch.losses[0, 0] / batch.losses[1, 0] - 1) > 1e-3

@@ -9,7 +9,7 @@ from icrl_flax import Effective, Sarsa, build_prompt, embed, linear_attention, r
 
 sympy = pytest.importorskip("sympy", reason="the book's extra")
 
-from icrl_flax.attention import symbolic
+from icrl_flax.attention import symbolic  # noqa: E402
 
 SIZES = [(1, 1, 1), (2, 3, 1), (1, 3, 2), (3, 2, 2)]  # n, p, q
 

@@ -11,8 +11,8 @@ import pytest
 import reference
 from samples import as_window, random_path
 
-from icrl_flax import ActorCritic, Sarsa, cli, discover, load, rules, verify
-from icrl_flax.rules import PredictionFeatures
+from icrl_flax import ActorCritic, Sarsa, cli, load, rules, verify
+from icrl_flax.rules import PredictionFeatures, discover
 
 FILE = pathlib.Path(__file__).with_name("gradient_monte_carlo.py")
 NAME = "gradient-monte-carlo"
@@ -35,13 +35,13 @@ def monte_carlo(folder):
     return discover()[NAME]
 
 
-def test_the_library_has_one_rule_in_each_file():
+def test_each_rule_has_a_file_of_its_name():
     """So that this test, too, need not be touched when a rule is added."""
     found = discover()
     assert found["actor-critic"] is ActorCritic
     assert found["sarsa"] is Sarsa
     files = {path.stem for path in pathlib.Path(rules.__file__).parent.glob("[!_]*.py")}
-    assert {name.replace("-", "_") for name in found} == files
+    assert {name.replace("-", "_") for name in found} <= files
 
 
 def test_one_more_is_found(monte_carlo):

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import icrl_flax as icrl
-from icrl_flax.training.checkpoint import provenance, write_atomically
-from icrl_flax.training.single import keys
+from icrl_flax._files import write_atomically
+from icrl_flax.training.checkpoint import provenance
+from icrl_flax.training.loop import keys
 
 TARGET = Path(__file__).resolve().parent.parent / "book" / "_static" / "play" / "weights.js"
 HALF = 200  # MDPs after which the half-trained block was broken off: 2 % of the paper's
@@ -32,7 +33,7 @@ def losses(
     mdps: int = FRESH,
 ) -> np.ndarray:
     """½‖block − teacher‖² in float64, its mean over the windows of each of `mdps` new MDPs."""
-    _, key = keys(icrl.TrainingConfig(seed=seed))
+    _, (key,) = keys([seed])
     with jax.enable_x64(True):
         examples = icrl.stream(
             key, jnp.arange(mdps), rule, icrl.RandomMDPs(), config.windows,
@@ -50,23 +51,21 @@ def encode(matrix) -> str:
     return base64.b64encode(np.asarray(matrix, "<f4").tobytes()).decode("ascii")
 
 
-def describe(rule: icrl.Sarsa, config: icrl.TrainingConfig, report: icrl.Report) -> dict[str, Any]:
+def describe(
+    rule: icrl.Sarsa, config: icrl.TrainingConfig, result: icrl.TrainingResult
+) -> dict[str, Any]:
     """One block for the page: weights, and how good they are."""
-    blocks = icrl.split(report.P, report.V, rule.p)
-    rebuilt = icrl.embed(blocks.effective)
-    if not all(np.array_equal(a, b) for a, b in zip(rebuilt, (report.P, report.V), strict=True)):
-        raise ValueError("the blocks that Proposition 3.1 keeps at 0 are not 0")
-    alignment = icrl.align(blocks.effective, rule.optimum(jnp.float32))
-    loss = losses(rule, config, blocks.effective)
+    alignment = result.alignment()
+    loss = losses(rule, config, result.effective)
     return {
-        "mdps": report.mdps,
-        "updates": report.mdps * config.windows,
+        "mdps": result.mdps,
+        "updates": result.mdps * config.windows,
         "c": float(f"{float(alignment.c):.6g}"),
         "cosine": float(f"{min(float(alignment.cosine), 1.0):.6g}"),
         "loss": float(f"{loss.mean():.4g}"),
         "loss_standard_error": float(f"{loss.std(ddof=1) / len(loss) ** 0.5:.2g}"),
-        "P12": encode(blocks.P12),
-        "V21": encode(blocks.V21_bar),
+        "P12": encode(result.effective.P12),
+        "V21": encode(result.effective.V21),
     }
 
 
@@ -91,9 +90,9 @@ def main() -> None:
         **provenance(),
     }
     blocks = {}
-    for report in icrl.training_run(rule, config):
-        if report.mdps in (HALF, config.mdps):
-            blocks[report.mdps] = describe(rule, config, report)
+    for result in icrl.train_iter(rule, config=config):
+        if result.mdps in (HALF, config.mdps):
+            blocks[result.mdps] = describe(rule, config, result)
     if HALF not in blocks:
         raise RuntimeError(f"no report of the training fell at {HALF} MDPs; choose another HALF")
     record |= {"half": blocks[HALF], "trained": blocks[config.mdps]}

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 import icrl_flax as icrl
 from icrl_flax import plots
-from icrl_flax.training.checkpoint import write_atomically
+from icrl_flax._files import write_atomically
 
 TARGET = Path(__file__).resolve().parent.parent / "book" / "_static" / "main_result.png"
 
@@ -21,8 +21,7 @@ def main() -> None:
     reports = {name: icrl.train(rule) for name, rule in rules.items()}
 
     optimum = rules["SARSA"].optimum(jnp.float32)
-    report = reports["SARSA"]
-    trained = icrl.align(icrl.split(report.P, report.V, rules["SARSA"].p).effective, optimum)
+    trained = reports["SARSA"].alignment()
 
     losses = {name: report.losses for name, report in reports.items()}
     figure = plots.main_result_figure(trained.aligned, optimum, losses)

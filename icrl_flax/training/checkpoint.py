@@ -244,10 +244,12 @@ def _result(path: Path, run: Run, record: dict[str, Any], tensors: Tensors) -> T
     else:
         kind, shapes = Matrices, Matrices(rule.weights_shape, rule.weights_shape)
     theta = kind(*(tensors[f"theta/{name}"] for name in kind._fields))
-    diverged = record["diverged_at"] >= 0
+    losses, diverged = tensors["losses"], record["diverged_at"] >= 0
+    if losses.ndim != 1:
+        raise ValueError(f"losses must have one axis, got shape {losses.shape}")
     for name, leaf, shape in zip(kind._fields, theta, shapes, strict=True):
         _checks.shape(f"theta/{name}", leaf, shape)
-    for name, leaf in (*zip(kind._fields, theta, strict=True), ("losses", tensors["losses"])):
+    for name, leaf in (*zip(kind._fields, theta, strict=True), ("losses", losses)):
         if leaf.dtype != config.dtype:
             raise ValueError(f"{name} must be {config.dtype}, got {leaf.dtype}")
         if not diverged:
@@ -258,7 +260,7 @@ def _result(path: Path, run: Run, record: dict[str, Any], tensors: Tensors) -> T
         runs=(run,),
         several=False,
         state=jax.tree.map(lambda leaf: leaf[None], State(theta, optimizer_state)),
-        losses=tensors["losses"],
+        losses=losses,
         diverged_at=record["diverged_at"],
         mdps=record["completed_mdps"],
         generation_seconds=record["generation_seconds"],

@@ -45,7 +45,8 @@ RUNS = "runs"
 
 def program(run: Run) -> Hashable:
     """What a run must share with the others of its batch: equal for those, and hashable."""
-    numbers, rest = eqx.partition(run._replace(config=_without_seed(run.config)), is_number)
+    run = run._replace(config=_without_seed(run.config))
+    numbers, rest = eqx.partition(run, is_number)
     shapes = tuple(map(np.shape, jax.tree.leaves(numbers)))
     return jax.tree.structure(run), shapes, tuple(jax.tree.leaves(rest))
 
@@ -84,13 +85,12 @@ def layout(runs: int, devices: Sequence[Device]) -> tuple[Mesh, int]:
 
 
 def _each_run(mesh: Mesh, one: Callable, *arguments: Any) -> Any:
-    """`one` for each run, on the device that holds the run; every leaf has the runs axis."""
-    mapped = jax.vmap(one)
+    """`one` for each run, on the device that holds the run; every array has the runs axis."""
+    arrays, rest = eqx.partition(arguments, eqx.is_array)
+    mapped = jax.vmap(lambda arrays: one(*eqx.combine(arrays, rest)))
     spec = PartitionSpec(RUNS)
     # The check concerns collectives, of which there are none here.
-    return jax.shard_map(mapped, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)(
-        *arguments
-    )
+    return jax.shard_map(mapped, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)(arrays)
 
 
 def _optimizer(config: TrainingConfig, own: optax.GradientTransformation | None):
@@ -286,9 +286,11 @@ class _Loop:
         theta_keys, data_keys = keys([run.config.seed for run in self.filled])
         place = NamedSharding(self.mesh, PartitionSpec(RUNS))
         with self.settled():
-            self.theta_keys, self.data_keys, self.batch = jax.device_put(
-                (theta_keys, data_keys, _stacked(self.filled)), place
+            arrays, rest = eqx.partition(_stacked(self.filled), eqx.is_array)
+            self.theta_keys, self.data_keys, arrays = jax.device_put(
+                (theta_keys, data_keys, arrays), place
             )
+            self.batch = eqx.combine(arrays, rest)
             firsts = range(self.done, self.config.mdps, self.size)
             self.data = prefetch(self.generated, firsts, self.settled)
             if self.start is None:
