@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from test_gallery_rules import GALLERY
 
 import icrl_flax
 import icrl_flax.theory
@@ -47,10 +48,11 @@ def test_every_public_name_is_documented_exactly_once(package):
     assert max(found.values()) == 1, f"documented twice: {found.most_common(3)}"
 
 
-def test_every_rule_is_documented():
+@pytest.mark.parametrize("name", GALLERY)
+def test_rules_of_the_gallery_are_documented(name):
+    """Those that came with the library: a file that somebody adds asks for no page."""
     objects = [resolve(path) for directive, path in documented() if directive == "autoclass"]
-    for name, rule in discover().items():
-        assert objects.count(rule) == 1, f"add {name} to book/api/rules.md"
+    assert objects.count(discover()[name]) == 1, f"add {name} to book/api/rules.md"
 
 
 def test_nothing_stands_on_two_pages():
