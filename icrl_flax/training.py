@@ -335,9 +335,13 @@ def in_order(examples: Examples, mdps_per_update: int) -> Examples:
 
 
 def chunk_size(config: TrainingConfig, runs: int = 1) -> int:
-    """MDPs to generate together for each of so many runs: whole updates, bounded memory."""
+    """MDPs to generate together for each of so many runs: whole updates, bounded memory.
+
+    No more than there are: a short run would throw them away, and compile its learner twice.
+    """
     together = config.mdps_per_update
-    return max(1, _CHUNK_WINDOWS // (config.windows * together * runs)) * together
+    size = max(1, _CHUNK_WINDOWS // (config.windows * together * runs)) * together
+    return min(size, config.mdps)
 
 
 class Chunk(NamedTuple):
