@@ -42,7 +42,7 @@ def node_path() -> str:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A headless Chromium, closed at the end; without one the test is skipped, or fails if CI is set.
+    """A headless Chromium, closed at the end; without one, skips the test, or fails it under CI.
 
     Open it once for a module:
 
