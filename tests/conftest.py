@@ -1,12 +1,21 @@
 """Float64 everywhere, and every shape annotation of the library enforced."""
 
 import importlib
+import os
 import signal
+from pathlib import Path
 
-import hypothesis
-import jax
-import jaxtyping
-import pytest
+# Programs that JAX compiles are kept from one run to the next, and shared by the processes that
+# a run starts, which inherit these variables. They must be there before JAX is imported.
+_PROGRAMS = Path(__file__).resolve().parents[1] / "_build" / "xla-cache"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_PROGRAMS))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+import hypothesis  # noqa: E402
+import jax  # noqa: E402
+import jaxtyping  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from own_process import environment
+from own_process import STRICT, environment
 
 from icrl_flax import cli, read_sweep, sweep
 from icrl_flax.cluster import turns
@@ -61,7 +61,7 @@ def start():
     started = []
 
     def start(spec, out, *options, **variables):
-        command = [sys.executable, "-W", "error", "-m", "icrl_flax", "sweep"]
+        command = [sys.executable, *STRICT, "-m", "icrl_flax", "sweep"]
         process = subprocess.Popen(
             [*command, str(spec), "--out", str(out), "--workers", "1", *options],
             stdout=subprocess.PIPE,

@@ -9,7 +9,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from own_process import ROOT
+from own_process import ROOT, STRICT
 
 from icrl_flax import RandomMDPs, Run, Sarsa, TrainingConfig, training_batch
 from icrl_flax.batched import layout
@@ -55,7 +55,7 @@ def found(tmp_path_factory):
             "JAX_PLATFORMS": "cpu",
             "PYTHONPATH": os.pathsep.join([ROOT, str(pathlib.Path(__file__).parent)]),
         }
-        command = [sys.executable, "-W", "error", "-c", SCRIPT, str(folder)]
+        command = [sys.executable, *STRICT, "-c", SCRIPT, str(folder)]
         started.append(subprocess.Popen(command, env=environment))
     try:
         for process in started:
