@@ -55,6 +55,29 @@ hypothesis.settings.register_profile("more", max_examples=200, **_COMMON)
 hypothesis.settings.load_profile("same")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """A folder of tests runs on all cores, unless the command says on how many: `-n 0` on none.
+
+    Single files stay in this process, since others take seconds to start; so does what is
+    debugged or measured, and everything where pytest-xdist is not installed.
+    """
+    option = config.option
+    own = getattr(option, "usepdb", False) or getattr(option, "cov_source", None)
+    if own or hasattr(config, "workerinput") or getattr(option, "numprocesses", 0) is not None:
+        return
+    if any(Path(argument).is_dir() for argument in config.args):
+        option.numprocesses = "auto"
+        option.dist = "worksteal"  # neighbours, which share fixtures, stay together
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """Cores that this process may use, but few: with half the tests one grows to 4.4 gigabytes."""
+    usable = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+    return min(len(usable), 4)
+
+
 @pytest.fixture
 def unchecked():
     """Annotations not enforced, so that the library's own checks answer."""
