@@ -186,7 +186,10 @@ def execute(source: Path, notebook: Path) -> bool:
 
 
 def kernel_environment() -> dict[str, str]:
-    """Return the environment without what a user may have set up for Jupyter."""
+    """Return the environment without what a user may have set up for Jupyter.
+
+    With a place for the programs that JAX compiles, unless the user has named one.
+    """
     environment = dict(os.environ)
     # A kernel called python3 that was installed elsewhere must not win over the
     # one of this environment, nor may a start-up file change its state.
@@ -198,6 +201,10 @@ def kernel_environment() -> dict[str, str]:
     # A cell with !icrl-flax must find this environment's, activated or not.
     scripts = str(Path(sys.executable).parent)
     environment["PATH"] = scripts + os.pathsep + environment.get("PATH", "")
+    # Most of what a changed library compiles is what it compiled before.
+    environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / "_build" / "xla-cache"))
+    environment.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    environment.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     return environment
 
 
