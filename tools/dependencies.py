@@ -128,9 +128,12 @@ def used(library: Library, cells: Iterable[str]) -> Iterator[str]:
                         modules[alias.asname or PACKAGE] = alias.name if alias.asname else PACKAGE
             elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
                 for alias in node.names:
-                    home = library.home(str(node.module), alias.name)
-                    if home == f"{node.module}.{alias.name}":
-                        modules[alias.asname or alias.name] = home
+                    home, path = (
+                        library.home(str(node.module), alias.name),
+                        f"{node.module}.{alias.name}",
+                    )
+                    if home == path:
+                        modules[alias.asname or alias.name] = path
                     elif home is not None:
                         yield home
         inner = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
@@ -150,10 +153,10 @@ def _chain(library: Library, modules: dict[str, str], node: ast.expr) -> Iterato
         return
     module = modules[node.id]
     for name in reversed(names):
-        home = library.home(module, name)
-        if home != f"{module}.{name}":
+        home, path = library.home(module, name), f"{module}.{name}"
+        if home != path:
             if home is not None:
                 yield home
             return
-        module = home
+        module = path
     yield module

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Float
 
+from icrl_flax.experiments.spec import Cell, read_spec
 from icrl_flax.experiments.store import PROVENANCE
 from icrl_flax.experiments.tables import Column, read_sweep
-from icrl_flax.experiments.spec import Cell, read_spec
 
-Name, Found = TypeVar("Name"), TypeVar("Found")
+Name = TypeVar("Name")
+Found = TypeVar("Found")
 
 
 class Experiment(NamedTuple):
