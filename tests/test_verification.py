@@ -48,9 +48,14 @@ class Groups(Sarsa):
     def sample_features(self, key, n_states, n_actions, dtype):
         return jax.random.randint(key, (n_states, n_actions), 0, self.d)
 
-    def along(self, features, window):
-        groups = features[window.states, window.actions]
-        return jax.nn.one_hot(groups, self.d, dtype=window.rewards.dtype)
+    def table(self, features, u):
+        return jax.nn.one_hot(features, self.d, dtype=u.dtype)
+
+    def tokens(self, features, u, window):
+        return super().tokens(self.table(features, u), u, window)
+
+    def teacher(self, features, u, window):
+        return super().teacher(self.table(features, u), u, window)
 
 
 def run(rule):
