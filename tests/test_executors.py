@@ -22,12 +22,11 @@ SPEC = {
     "training": {"mdps": 4, "windows": 5, "window_length": 3, "decay_every": 1},
 }
 OWN = """
-import dataclasses
+import equinox as eqx
 from icrl_flax import RandomMDPs
 
-@dataclasses.dataclass(frozen=True)
-class OwnMDPs:
-    size: int
+class OwnMDPs(eqx.Module):
+    size: int = eqx.field(static=True)
 
     def sample(self, key, dtype):
         return RandomMDPs(self.size, 2).sample(key, dtype)
