@@ -20,7 +20,7 @@ RULE = '''
 
 import equinox as eqx
 
-from icrl_flax import RandomMDPs, Sarsa
+from icrl_flax import Effective, RandomMDPs, Sarsa
 
 
 class HalfSarsa(Sarsa):
@@ -31,7 +31,7 @@ class HalfSarsa(Sarsa):
 
     def optimum(self, dtype):
         P12, V21 = super().optimum(dtype)
-        return type(super().optimum(dtype))(P12, V21 / 2)
+        return Effective(P12, V21 / 2)
 
 
 class GentleMDPs(eqx.Module):
