@@ -104,9 +104,7 @@ def digests(tmp_path):
 
 def test_docstrings_comments_and_layout_change_no_digest(tmp_path, write):
     before = digests(tmp_path)
-    write("_draws.py", "\"\"\"Draws.\"\"\"\n\n# A remark.\ndef uniform():\n    return (1)")
-        "_draws.py", '"""Draws."""\n\n# A remark.\ndef uniform():\n    """One."""\n    return (1)'
-    )
+    write("_draws.py", '"""Draws."""\n\n# A remark.\ndef uniform():\n    return (1)')
     assert digests(tmp_path) == before
 
 
