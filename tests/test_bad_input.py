@@ -38,19 +38,18 @@ from icrl_flax import (
     align,
     cli,
     construct,
-    discover,
     embed,
     interact,
     load,
     optimal_action_values,
-    policy_value,
     rescale,
     rollout,
     split,
     verify,
 )
 from icrl_flax.experience import epsilon_mix
-from icrl_flax.mdps import ChainMDPs, DeterministicMDPs, SparseMDPs
+from icrl_flax.mdps import ChainMDPs, DeterministicMDPs, SparseMDPs, policy_value
+from icrl_flax.rules import discover
 from icrl_flax.training import checkpoint as checkpoint
 
 HALF = jnp.full((3, 2), 0.5)
