@@ -95,7 +95,7 @@ def test_teacher_and_block_are_the_loop(name):
 
 @pytest.mark.parametrize("name", RULES)
 def test_rules_are_final(name):
-    """What a rule computes is in its own file and in abstract bases: it overrides no other rule."""
+    """A rule computes what is in its own file and in abstract bases: it overrides no other."""
     for base in RULES[name].__mro__[1:]:
         if issubclass(base, Rule):
             assert inspect.isabstract(base)
