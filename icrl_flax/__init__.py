@@ -5,6 +5,7 @@ Reinforcement Learning with Policy Improvement* (arXiv:2605.05755). Numbers of
 equations, theorems and figures in docstrings are the paper's.
 """
 
+from icrl_flax._registry import register
 from icrl_flax.attention import (
     Effective,
     LinearAttentionBlock,
@@ -21,7 +22,7 @@ from icrl_flax.attention import (
 from icrl_flax.attention.block import Block, EffectiveBlock
 from icrl_flax.control import BlockAgent, EvaluationConfig, Task, draw_task, evaluate
 from icrl_flax.experience import Window, rollout
-from icrl_flax.experiments.run import read_sweep, sweep
+from icrl_flax.experiments import read_sweep, sweep
 from icrl_flax.mdps import (
     MDPFamily,
     RandomMDPs,
@@ -44,7 +45,7 @@ from icrl_flax.training import (
     train,
     train_iter,
 )
-from icrl_flax.verification import verify
+from icrl_flax.verification import random_case, verify
 
 __all__ = [
     "ActorCritic",
@@ -78,8 +79,10 @@ __all__ = [
     "linear_attention",
     "load",
     "optimal_action_values",
+    "random_case",
     "read_sweep",
     "readout",
+    "register",
     "rescale",
     "rollout",
     "save",

@@ -8,13 +8,25 @@ import re
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 from own_process import COMMAND, environment
 
-from icrl_flax import ActorCritic, Effective, EvaluationConfig, Sarsa, cli, evaluate, load, verify
+from icrl_flax import (
+    ActorCritic,
+    Effective,
+    EvaluationConfig,
+    Sarsa,
+    _registry,
+    cli,
+    evaluate,
+    load,
+    verify,
+)
 from icrl_flax.control.evaluation import rows
+from icrl_flax.mdps import ChainMDPs
 
 SMALL = ["--d", "2", "--n-states", "3", "--n-actions", "2", "--window-length", "4"]
 RUN = [*SMALL, "--mdps", "3", "--windows", "2"]
@@ -26,29 +38,26 @@ RUN = [*SMALL, "--mdps", "3", "--windows", "2"]
 def test_train_writes_a_checkpoint(name, options, D, tmp_path, capsys):
     out = tmp_path / "new" / "run"
     assert cli.main(["train", name, "--out", str(out), "--seed", "4", *options]) == 0
-    assert {path.name for path in out.iterdir()} == {
-        "params.safetensors",
-        "config.json",
-        "loss.npy",
-    }
+    assert names_in(out.parent) == ["run.safetensors"]
     read = load(out)
     assert read.P.shape == read.V.shape == (D, D)
     assert read.P.dtype == read.V.dtype == read.losses.dtype == np.float32
     assert read.losses.shape == (6,)
     assert (read.rule.name(), read.rule.d) == (name, 2)
     assert (read.family.n_states, read.family.n_actions) == (3, 2)
-    assert (read.training.seed, read.training.mdps, read.training.windows) == (4, 3, 2)
-    record = json.loads((out / "config.json").read_text())
-    assert record["completed_mdps"] == 3
+    assert (read.config.seed, read.config.mdps, read.config.windows) == (4, 3, 2)
+    assert read.record["completed_mdps"] == 3
     printed = capsys.readouterr().out
     assert f"{read.losses.mean():.2e}" in printed
     assert "cosine" in printed
-    assert f"wrote {out}" in printed
+    assert f"wrote {out}.safetensors" in printed
 
 
 def test_double_precision_by_option(tmp_path):
-    assert cli.main(["train", "sarsa", "--out", str(tmp_path), *RUN, "--dtype", "float64"]) == 0
-    assert load(tmp_path).training.dtype == "float64"
+    out = tmp_path / "run"
+    assert cli.main(["train", "sarsa", "--out", str(out), *RUN, "--dtype", "float64"]) == 0
+    assert load(out).config.dtype == "float64"
+    assert load(out).losses.dtype == np.float64
 
 
 def test_help_names_every_option(capsys):
@@ -62,15 +71,15 @@ def test_help_names_every_option(capsys):
 
 def few(monkeypatch):
     """Verification at two small sizes only: each is compiled."""
-    small = functools.partial(verify, sizes=2, cases_per_size=4, largest=5, longest=6)
-    monkeypatch.setattr(cli, "verify", small)
+    small = functools.partial(verify, cases_per_size=4, largest=5, longest=6)
+    monkeypatch.setattr(cli.verify, "verify", small)
     pair = {"actor-critic": ActorCritic, "sarsa": Sarsa}  # not the whole gallery, for time
-    monkeypatch.setattr(cli, "discover", lambda: pair)
+    monkeypatch.setattr(_registry, "rules", lambda: pair)
 
 
 def test_verify_prints_a_table(monkeypatch, capsys):
     few(monkeypatch)
-    assert cli.main(["verify", "--seed", "3"]) == 0
+    assert cli.main(["verify", "--sizes", "2", "--seed", "3"]) == 0
     header, *rows = capsys.readouterr().out.splitlines()
     assert header.split()[:3] == ["rule", "dtype", "cases"]
     assert [row.split()[:3] for row in rows] == [
@@ -82,7 +91,7 @@ def test_verify_prints_a_table(monkeypatch, capsys):
         _, _, _, worst, bound, verdict = row.split()
         assert 0 < float(worst) <= float(bound)
         assert verdict == "holds"
-    assert cli.main(["verify", "sarsa"]) == 0
+    assert cli.main(["verify", "--rules", "sarsa", "--sizes", "1"]) == 0
     assert capsys.readouterr().out.count("sarsa") == 2
 
 
@@ -95,7 +104,7 @@ def test_verify_fails_what_is_wrong(monkeypatch, capsys):
         return Effective(2 * P12, V21)
 
     monkeypatch.setattr(ActorCritic, "optimum", doubled)
-    assert cli.main(["verify"]) == 1
+    assert cli.main(["verify", "--sizes", "1"]) == 1
     printed = capsys.readouterr().out
     assert (printed.count("FAILS"), printed.count("holds")) == (2, 2)
 
@@ -104,7 +113,7 @@ def test_ctrl_c_during_verification(monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "verify", interrupted)
+    monkeypatch.setattr(cli.verify, "verify", interrupted)
     try:
         status = cli.main(["verify"])
     except KeyboardInterrupt:  # which would end the test run, too
@@ -150,15 +159,14 @@ def test_ctrl_c_keeps_the_block(tmp_path):
     assert not printed
 
 
-def test_softmax_attention_is_trained_but_does_not_act(tmp_path, capsys):
+def test_softmax_attention_is_trained_and_acts(tmp_path, capsys):
     out = tmp_path / "run"
     assert cli.main(["train", "sarsa", "--out", str(out), *RUN, "--attention", "softmax"]) == 0
     # The theory's scale and cosine are those of linear attention.
     assert "cosine" not in capsys.readouterr().out
-    assert load(out).training.attention == "softmax"
-    assert cli.main(["evaluate", str(out)]) == 2
-    assert "softmax attention" in capsys.readouterr().err
-    assert not (out / "evaluation.csv").exists()
+    assert load(out).config.attention == "softmax"
+    assert cli.main(["evaluate", str(out), *BRIEFLY]) == 0
+    assert (tmp_path / "run.evaluation.csv").exists()
 
 
 # evaluate
@@ -171,44 +179,44 @@ BRIEFLY = [f"--{name.replace('_', '-')}={value}" for name, value in BRIEF.items(
 def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("trained") / "run"
     assert cli.main(["train", "actor-critic", "--out", str(out), *RUN, "--m", "3"]) == 0
-    return out
+    return out.with_suffix(".safetensors")
 
 
 @pytest.fixture
 def checkpoint(trained, tmp_path):
     """A copy to evaluate, or to damage."""
-    return shutil.copytree(trained, tmp_path / "run")
+    return Path(shutil.copy(trained, tmp_path))
 
 
 def names_in(directory):
     return sorted(path.name for path in directory.iterdir())
 
 
-CHECKPOINT = ["config.json", "loss.npy", "params.safetensors"]
-
-
-@pytest.mark.parametrize("elsewhere", [False, True])
-def test_evaluate_writes_a_table(elsewhere, checkpoint, tmp_path, capsys):
-    out = tmp_path / "table.csv" if elsewhere else checkpoint / "evaluation.csv"
-    option = ["--out", str(out)] if elsewhere else []
-    assert cli.main(["evaluate", str(checkpoint), *BRIEFLY, "--seed", "5", *option]) == 0
+@pytest.mark.parametrize(("elsewhere", "family"), [(False, None), (True, "chain")])
+def test_evaluate_writes_a_table(elsewhere, family, checkpoint, tmp_path, capsys):
+    out = tmp_path / ("table.csv" if elsewhere else "run.evaluation.csv")
+    options = ["--out", str(out)] * elsewhere
+    if family:
+        options += ["--family", family, "--n-states", "4", "--gamma=0.8", "--n-actions=2"]
+    assert cli.main(["evaluate", str(checkpoint), *BRIEFLY, "--seed", "5", *options]) == 0
     made_by = out.with_suffix(".provenance.json")
-    assert names_in(checkpoint) == sorted(CHECKPOINT + [out.name, made_by.name] * (not elsewhere))
+    assert names_in(tmp_path) == sorted([checkpoint.name, out.name, made_by.name])
     with out.open(newline="") as file:
         header, *table = csv.reader(file)
-    assert header == ["contender", "reading", "estimator", "step", "mdp", "return"]
-    # 2 learners × 2 readings × 2 estimators × 3 points × 2 MDPs; 2 × 2 × 2 of fixed policies.
+    assert header == ["agent", "policy_kind", "estimator", "step", "mdp", "return"]
+    # 2 agents × 2 kinds × 2 estimators × 3 points × 2 MDPs; 2 × 2 × 2 of fixed policies.
     assert len(table) == 48 + 8
     # The options arrive, and so do the checkpoint's own rule, weights and family.
     read = load(checkpoint)
     config = EvaluationConfig(seed=5, **BRIEF)
-    expected = evaluate(read.rule, read.P, read.V, config, read.family)
+    where = ChainMDPs(4, 2, 0.8) if family else read.family
+    expected = evaluate(read.rule, read.block, where, config)
     for row, (*labels, value) in zip(table, rows(expected), strict=True):
         assert row[:5] == list(map(str, labels))
         assert float(row[5]) == pytest.approx(value, rel=1e-6, abs=1e-6)
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
-    assert lines[0].split()[:2] == ["contender", "reading"]
+    assert lines[0].split()[:2] == ["agent", "policy_kind"]
     ends = {tuple(line.split()[:2]): line.split()[2:] for line in lines[1:-1]}
     assert set(ends) == set(expected.returns)
     assert ends["oracle", "policy"][1] == "1.000"
@@ -218,6 +226,8 @@ def test_evaluate_writes_a_table(elsewhere, checkpoint, tmp_path, capsys):
     assert lines[-1].startswith(f"wrote {out} after ")
     record = json.loads(made_by.read_text())
     assert record["evaluation"] == {"seed": 5, "window_length": 20, **BRIEF}
+    assert record["family"]["name"] == (family or "random")
+    assert record["family"]["n_states"] == where.n_states
     assert record["checkpoint"] == read.record
     assert record["device"]["platform"] == "cpu"
     assert re.match(r"\d", record["versions"]["jax"])
@@ -237,23 +247,43 @@ def refused(arguments, capsys):
     return line
 
 
-@pytest.mark.parametrize("name", CHECKPOINT)
 @pytest.mark.parametrize("damage", ["missing", "truncated", "empty"])
-def test_evaluate_refuses_a_damaged_checkpoint(name, damage, checkpoint, capsys):
-    path = checkpoint / name
+def test_evaluate_refuses_a_damaged_checkpoint(damage, checkpoint, tmp_path, capsys):
     if damage == "missing":
-        path.unlink()
+        checkpoint.unlink()
     else:
-        content = path.read_bytes()
-        path.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"")
-    left = names_in(checkpoint)
+        content = checkpoint.read_bytes()
+        checkpoint.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"")
+    left = names_in(tmp_path)
     assert str(checkpoint) in refused([checkpoint, *BRIEFLY], capsys)
-    assert names_in(checkpoint) == left
+    assert names_in(tmp_path) == left
 
 
-@pytest.mark.parametrize("option", ["held-out", "steps", "every", "trajectories", "length"])
-def test_evaluate_refuses_bad_values(option, checkpoint, capsys):
+@pytest.mark.parametrize("option", ["n-mdps", "steps", "every", "trajectories", "length"])
+def test_evaluate_refuses_bad_values(option, checkpoint, tmp_path, capsys):
     line = refused([checkpoint, f"--{option}", "0"], capsys)
     name = option.replace("-", "_")
     assert line == f"error: {name} must be an integer of at least 1, got 0"
-    assert names_in(checkpoint) == CHECKPOINT
+    assert names_in(tmp_path) == [checkpoint.name]
+
+
+# whose mistake it is
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "verify"])
+def test_a_bug_keeps_its_traceback(command, checkpoint, tmp_path, monkeypatch):
+    """A ValueError of a computation is no message about what was typed."""
+
+    def broken(*_, **__):
+        raise ValueError("a bug")
+
+    module = getattr(cli, command)
+    monkeypatch.setattr(module, {"train": "train_iter"}.get(command, command), broken)
+    rest = {
+        "train": ["sarsa", "--out", str(tmp_path / "new"), *RUN],
+        "evaluate": [str(checkpoint), *BRIEFLY],
+        "verify": [],
+    }
+    with pytest.raises(ValueError, match="a bug") as raised:
+        cli.main([command, *rest[command]])
+    assert type(raised.value) is ValueError

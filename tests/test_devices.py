@@ -9,11 +9,11 @@ import sys
 import jax
 import numpy as np
 import pytest
-from own_process import ROOT
+from own_process import ROOT, STRICT
 
-from icrl_flax import RandomMDPs, Run, Sarsa, TrainingConfig, training_batch
+from icrl_flax import RandomMDPs, Sarsa, TrainingConfig, train_iter
 from icrl_flax.experiments.run import usual_batch
-from icrl_flax.training.batched import layout
+from icrl_flax.training.loop import layout
 
 SPEC = {
     "seeds": 8,
@@ -23,22 +23,25 @@ SPEC = {
     "training": {"mdps": 4, "windows": 5, "window_length": 3, "decay_every": 1},
 }
 CONFIG = TrainingConfig(mdps=4, windows=5, window_length=3, decay_every=1, dtype="float64")
-RUNS = [
-    Run(Sarsa(d=2), TrainingConfig(**vars(CONFIG) | {"seed": seed}), RandomMDPs(2, 2))
-    for seed in range(9)
-]
+RUNS = (
+    Sarsa(d=2),
+    RandomMDPs(2, 2),
+    [TrainingConfig(**vars(CONFIG) | {"seed": seed}) for seed in range(9)],
+)
 
 SCRIPT = """
 import sys
 import jax, numpy as np
-from icrl_flax import sweep, train_batch
+from icrl_flax import sweep, train
+from icrl_flax.experiments import named
 from test_devices import RUNS, SPEC
 
-jax.config.update("jax_enable_x64", True)
-sweep(SPEC, sys.argv[1] + "/sweep", workers=8)
-batch = train_batch(RUNS)
-places = len(batch.P.sharding.device_set)
-np.savez(sys.argv[1] + "/batch.npz", P=batch.P, V=batch.V, losses=batch.losses, places=places)
+with named("threads", 8) as executor:
+    sweep(SPEC, sys.argv[1] + "/sweep", executor=executor)
+batch = train(*RUNS)
+P, V = map(np.asarray, batch.matrices)
+places = len(batch.state.theta.P12.sharding.device_set)
+np.savez(sys.argv[1] + "/batch.npz", P=P, V=V, losses=batch.losses, places=places)
 """
 
 
@@ -55,7 +58,7 @@ def found(tmp_path_factory):
             "JAX_PLATFORMS": "cpu",
             "PYTHONPATH": os.pathsep.join([ROOT, str(pathlib.Path(__file__).parent)]),
         }
-        command = [sys.executable, "-W", "error", "-c", SCRIPT, str(folder)]
+        command = [sys.executable, *STRICT, "-c", SCRIPT, str(folder)]
         started.append(subprocess.Popen(command, env=environment))
     try:
         for process in started:
@@ -67,12 +70,12 @@ def found(tmp_path_factory):
 
 
 def test_sweep_is_that_of_one_device(found):
-    for name in ("table.csv", "curves.csv"):
+    for name in ("table.csv", "curves.csv", "weights.safetensors"):
         one, eight = ((found[devices] / "sweep" / name).read_bytes() for devices in (1, 8))
         assert one == eight
     for devices in (1, 8):
         record = json.loads((found[devices] / "sweep" / "provenance.json").read_text())
-        assert {b["place"]["device"] for b in record["batches"]} == set(range(devices))
+        assert {b["device"] for b in record["batches"]} == set(range(devices))
 
 
 def test_batch_is_that_of_one_device(found):
@@ -97,7 +100,7 @@ def test_layout(runs):
 
 def test_no_devices():
     with pytest.raises(ValueError, match=r"^devices must hold at least one device"):
-        next(training_batch(RUNS, []))
+        next(train_iter(*RUNS, devices=[]))
 
 
 def test_usual_batch():

@@ -95,7 +95,7 @@ def test_teacher_and_block_are_the_loop(name):
 
 @pytest.mark.parametrize("name", RULES)
 def test_rules_are_final(name):
-    """A rule computes what is in its own file and in abstract bases: it overrides no other."""
+    """What a rule computes is in its file and in abstract bases: it overrides no other rule."""
     for base in RULES[name].__mro__[1:]:
         if issubclass(base, Rule):
             assert inspect.isabstract(base)

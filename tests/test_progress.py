@@ -7,7 +7,7 @@ import pytest
 from own_process import COMMAND, environment
 
 from icrl_flax import load
-from icrl_flax._progress import Progress
+from icrl_flax.experiments.progress import Progress
 from icrl_flax.experiments.run import finished_cells
 
 GRID = """

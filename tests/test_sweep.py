@@ -1,8 +1,10 @@
 """Sweeps: what a specification means, what the tables say, and that nothing is lost."""
 
+import concurrent.futures
 import dataclasses
 import itertools
 import json
+import multiprocessing
 import os
 import pathlib
 import re
@@ -12,27 +14,15 @@ import subprocess
 import sys
 import time
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from own_process import COMMAND, environment
+from own_process import environment
 
-from icrl_flax import (
-    RandomMDPs,
-    Run,
-    Sarsa,
-    TrainingConfig,
-    align,
-    cli,
-    read_spec,
-    read_sweep,
-    split,
-    sweep,
-    train,
-)
-from icrl_flax.experiments.run import RESULTS, _locked, _results
+from icrl_flax import RandomMDPs, Sarsa, TrainingConfig, _registry, cli, read_sweep, sweep, train
+from icrl_flax.experiments import read_spec, run, store
+from icrl_flax.experiments.tables import RESULTS, found
 from icrl_flax.mdps.families import ChainMDPs
-from icrl_flax.training.batched import BatchReport
+from icrl_flax.training.result import Run, State, TrainingResult
 
 SMALL = """
 seeds = 2
@@ -65,7 +55,7 @@ def write(tmp_path):
 
 
 def test_grid_in_order(write):
-    axes = '[axes]\n"training.gain" = [0.1, 1]\nalgorithm.epsilon = [0.0, 0.5]\n'
+    axes = '[axes]\n"training.gain" = [0.1, 1]\nrule.epsilon = [0.0, 0.5]\n'
     spec = read_spec(write(SMALL + axes))
     assert spec.columns == ("rule.name", "training.gain", "rule.epsilon")
     expected = itertools.product([0.1, 1.0], [0.0, 0.5], [0, 1])
@@ -81,7 +71,7 @@ def test_grid_in_order(write):
             gain=gain,
             dtype="float64",
         )
-        assert cell.run == Run(Sarsa(d=2, epsilon=epsilon), config, RandomMDPs(3, 2))
+        assert cell.run == Run(Sarsa(d=2, epsilon=epsilon), RandomMDPs(3, 2), config)
     # One program, and as many as fit.
     assert spec.batches == (tuple(range(8)),)
 
@@ -138,10 +128,13 @@ WRONG = {
     "[training]\nmdps = true": "training.mdps must be an integer, got True",
     "[training]\ndecay = 'x'": "training.decay must be a number, got 'x'",
     "[training]\nmdps = 0": "training.mdps must be an integer of at least 1, got 0",
-    "[training]\nmethod = 'lion'": "training.method must be one of adam, sgd, got 'lion'",
+    "[training]\noptimizer = 'lion'": "training.optimizer must be one of adam, sgd, got 'lion'",
+    "[training]\nmethod = 'sgd'": "training.method is now called training.optimizer$",
+    "[algorithm]\nname = 'sarsa'": "algorithm is now called rule$",
+    "[axes]\n'algorithm.alpha' = [1, 2]": "algorithm.alpha is now called rule.alpha$",
     "[training]\nmdps = 10\nmdps_per_update = 4": "training.mdps must be a multiple .* 10",
     "[training]\nseed = 3": "training.seed is set by the key seeds, got 3",
-    "[family]\nname = 'frozen'": "family.name must be one of .*chain, got 'frozen'",
+    "[family]\nname = 'frozen'": "family.name must be one of .*chain.*, got 'frozen'",
     "[family]\nname = 'chain'\nreward = 'normal'": "family.reward is unknown, got 'normal'",
     "[family]\ngamma = 1": r"family.gamma must lie in \[0, 1\), got 1.0",
     "[axes]\n'training.gain' = []": r"axes: training.gain must be a list .*, got \[\]",
@@ -183,6 +176,33 @@ def test_no_specification(tmp_path, capsys):
     assert "is not a TOML file" in capsys.readouterr().err
 
 
+@dataclasses.dataclass(frozen=True)
+class Own:
+    needed: float
+    alphas: tuple[float, ...] = ()
+    word: str = ""
+    sure: bool = False
+
+
+def test_own_fields(monkeypatch):
+    """A setting has the type of its field, or the message says why it cannot have it."""
+    monkeypatch.setattr(_registry, "rules", lambda: {"own": Own})
+    wrong = {
+        "alphas": (
+            [0.1, 0.2],
+            r"rule.alphas cannot be set here, got \[0.1, 0.2\]: its type is tup",
+        ),
+        "word": (3, "rule.word must be text, got 3"),
+        "sure": (1, "rule.sure must be true or false, got 1"),
+        "needed": (True, "rule.needed must be a number, got True"),
+    }
+    for name, (value, message) in wrong.items():
+        with pytest.raises(ValueError, match=f"^spec: {message}"):
+            read_spec({"rule": {"name": "own", name: value}})
+    with pytest.raises(ValueError, match=r"^spec: rule\.needed must be given, got none"):
+        read_spec({"rule": {"name": "own"}})
+
+
 # The tables
 
 GRID = """
@@ -196,15 +216,24 @@ def small(tmp_path_factory):
     """A finished sweep of plain gradient descent: two seeds, at a good rate and at none."""
     folder = tmp_path_factory.mktemp("small")
     spec = folder / "spec.toml"
-    text = SMALL.replace("decay_every", "method = 'sgd'\nschedule = 'constant'\ndecay_every")
+    text = SMALL.replace("decay_every", "optimizer = 'sgd'\nschedule = 'constant'\ndecay_every")
     spec.write_text(text.replace("mdps = 4", "mdps = 60") + GRID)
-    assert cli.main(["sweep", str(spec), "--out", str(folder / "out")]) == 0
+    sweep(spec, folder / "out")
     return spec, folder / "out"
+
+
+FILES = ("table.csv", "curves.csv", "weights.safetensors")
+"""What does not depend on how, where and when it was made."""
+
+
+def made(out):
+    return [(out / name).read_bytes() for name in FILES]
 
 
 def test_rows_are_the_runs(small):
     spec, out = small
-    table, curves = read_sweep(out)
+    tables = read_sweep(out)
+    table, curves = tables.table, tables.curves
     assert list(table)[:6] == [
         "cell",
         "axis",
@@ -215,9 +244,9 @@ def test_rows_are_the_runs(small):
     ]
     np.testing.assert_array_equal(table["cell"], [0, 1, 2, 3])
     np.testing.assert_array_equal(table["seed"], [0, 1, 0, 1])
+    np.testing.assert_array_equal(table["axis"], [""] * 4)
     for row, cell in enumerate(read_spec(spec).cells[:2]):
-        rule, config, family = cell.run
-        alone = train(rule, config, family)
+        alone = train(*cell.run)
         stages = alone.losses.reshape(60, 5).mean(axis=1)  # decay_every = 1: one MDP each
         expected = {
             "updates": 300,
@@ -226,8 +255,7 @@ def test_rows_are_the_runs(small):
             "loss_at_0.1": stages[5],
             "loss_at_0.5": stages[29],
         }
-        trained = split(alone.P, alone.V, rule.p).effective
-        alignment = align(trained, rule.optimum(np.float64))
+        alignment = alone.alignment()
         for name in ("c", "cosine", "off_pattern"):
             expected[name] = float(getattr(alignment, name))
         for name, value in expected.items():
@@ -238,12 +266,32 @@ def test_rows_are_the_runs(small):
         np.testing.assert_array_equal(
             curves["update"][curves["cell"] == row], np.arange(3, 303, 3)
         )
+        weights = tables.weights(table["cell"][row])
+        for kept, trained in zip(weights, alone.effective, strict=True):
+            assert kept.dtype == np.float64
+            np.testing.assert_allclose(kept, trained, rtol=1e-8)
     for threshold in ("1e-4", "1e-6", "1e-8"):
         assert f"updates_to_{threshold}" in table
 
 
+def test_weights_are_read_when_asked_for(small, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(small[1], out)
+    tables = read_sweep(out)
+    with pytest.raises(ValueError, match=r"has no 4\.P12"):
+        tables.weights(4)
+    (out / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"weights\.safetensors is damaged"):
+        tables.weights(0)
+    (out / "weights.safetensors").unlink()
+    assert read_sweep(out).table["cell"].size == 4
+    with pytest.raises(ValueError, match=r"keeps no weights: it has no weights\.safetensors"):
+        tables.weights(0)
+
+
 def test_a_cell_that_diverges_says_so(small):
-    table, curves = read_sweep(small[1])
+    tables = read_sweep(small[1])
+    table, curves = tables.table, tables.curves
     np.testing.assert_array_equal(np.isnan(table["diverged_at"]), [True, True, False, False])
     assert (table["diverged_at"][2:] > 0).all()
     assert (table["diverged_at"][2:] < 50).all()
@@ -255,15 +303,23 @@ def test_a_cell_that_diverges_says_so(small):
 def test_updates_to_a_loss():
     base = {"rule": {"name": "sarsa", "d": 1}, "training": {"mdps": 4, "windows": 5}}
     base["training"] |= {"decay_every": 1, "attention": "softmax"}
-    plan = read_spec(base)
-    losses = np.repeat([1.0, 1e-4, 1e-3, 1e-7], 5)[None]
-    matrix = jnp.zeros((1, 4, 4))
-    report = BatchReport(matrix, matrix, losses, np.array([-1]), 4, 0.0, 0.0)
-    row = dict(zip(RESULTS, _results(plan, 0, report, 0), strict=True))
+    (cell,) = read_spec(base).cells
+    losses = np.repeat([1.0, 1e-4, 1e-3, 1e-7], 5)
+    result = TrainingResult((cell.run,), False, State(None, None), losses, -1, 4, 0.0, 0.0)
+    row = dict(zip(RESULTS, found(result)[0], strict=True))
     assert [row[f"updates_to_{t}"] for t in ("1e-4", "1e-6", "1e-8")] == ["10", "20", ""]
     assert float(row["loss_at_0.5"]) == 1e-4
     # The theory does not speak of softmax attention.
     assert row["c"] == row["cosine"] == row["off_pattern"] == row["diverged_at"] == ""
+
+
+def test_a_run_that_was_given_up_has_all_its_updates(small):
+    """Training ends early where every run of a batch has diverged."""
+    cell = read_spec(small[0]).cells[3]
+    result = train(*cell.run)
+    shorter = dataclasses.replace(result, losses=result.losses[:120])
+    assert found(shorter) == found(result)
+    assert dict(zip(RESULTS, found(shorter)[0], strict=True))["updates"] == "300"
 
 
 def test_provenance(small):
@@ -274,6 +330,7 @@ def test_provenance(small):
     assert record["spec"] == read_spec(spec).record
     (environment,) = record["environments"]
     assert re.match(r"\d", environment["versions"]["jax"])
+    assert record["prng"] == environment["prng"]
     assert sorted(cell for batch in record["batches"] for cell in batch["cells"]) == [0, 1, 2, 3]
     assert str(out.parent) not in text
     assert os.uname().nodename not in text
@@ -285,16 +342,18 @@ def test_table_holds_no_times(small):
 
 
 def test_results_do_not_depend_on_workers(small, tmp_path):
+    """Any executor will do."""
     spec, out = small
-    sweep(spec, tmp_path / "out", workers=1)
-    for name in ("table.csv", "curves.csv"):
-        assert (tmp_path / "out" / name).read_bytes() == (out / name).read_bytes()
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        sweep(spec, tmp_path / "out", executor=executor)
+    assert made(tmp_path / "out") == made(out)
 
 
 # What is there already
 
 
 def contents(folder):
+    """Files and when they were written."""
     return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
 
 
@@ -309,8 +368,33 @@ def test_another_sweep_is_refused(small, tmp_path, capsys):
     # A comment makes no other sweep.
     other.write_text("# again\n" + spec.read_text().replace("0.03", "3e-2"))
     cells = contents(out / "cells")
-    assert cli.main(["sweep", str(other), "--out", str(out)]) == 0
+    sweep(other, out)
     assert contents(out / "cells") == cells
+
+
+def test_other_random_numbers_are_refused(small, tmp_path):
+    """A table must not hold runs of two streams."""
+    spec, out = small
+    out = pathlib.Path(shutil.copytree(out, tmp_path / "out"))
+    record = json.loads((out / "spec.json").read_text())
+    record["prng"]["partitionable"] = False
+    (out / "spec.json").write_text(json.dumps(record))
+    before = contents(out)
+    message = "was begun with prng = .*'partitionable': False.*'partitionable': True"
+    with pytest.raises(ValueError, match=message):
+        sweep(spec, out)
+    assert contents(out) == before
+
+
+def test_the_batch_that_it_was_begun_with(small, tmp_path, monkeypatch):
+    """Where the specification names none, a machine with other devices goes on with it."""
+    spec, out = small
+    out = pathlib.Path(shutil.copytree(out, tmp_path / "out"))
+    before = contents(out / "cells")
+    monkeypatch.setattr(run, "_usual", lambda cells: 1)
+    assert run.finished_cells(out, spec) == (4, 4)
+    sweep(spec, out)
+    assert contents(out / "cells") == before
 
 
 def test_foreign_directory_is_left_alone(write, tmp_path, capsys):
@@ -328,17 +412,60 @@ def test_damaged_cell_is_named(small, tmp_path):
     spec, out = small
     copy = pathlib.Path(shutil.copytree(out, tmp_path / "copy"))
     file = next((copy / "cells").iterdir())
-    for content in ("", "[]", "{}", file.read_text()[:100]):
-        file.write_text(content)
+    for content in (b"", b"[]", b"{}", file.read_bytes()[:100], file.read_bytes()[:-1]):
+        file.write_bytes(content)
         with pytest.raises(ValueError, match=re.escape(f"{file} is ")):
             sweep(spec, copy)
 
 
 def test_two_at_once_are_refused(small):
     spec, out = small
-    with _locked(out), pytest.raises(ValueError, match="another sweep is writing"):
+    with store.claimed(out), pytest.raises(ValueError, match="another sweep is writing"):
         sweep(spec, out)
     sweep(spec, out)
+
+
+STARTS = 1000
+
+
+def start_many(folder, me, barrier, outcomes):
+    """Begin one sweep after the other, each at the same time as another process does."""
+    mine = []
+    for number in range(STARTS):
+        barrier.wait()
+        try:
+            with store.claimed(folder / str(number)):
+                store.begin(folder / str(number), {"spec": me})
+                mine.append(True)
+                barrier.wait()  # nobody leaves before the other one has tried
+        except ValueError as error:
+            mine.append(False if "another sweep is writing" in str(error) else str(error))
+            barrier.wait()
+    outcomes.put((me, mine))
+
+
+def test_a_thousand_double_starts(tmp_path):
+    """One of two processes writes, and never both, whoever comes first."""
+    context = multiprocessing.get_context("spawn")
+    barrier, outcomes = context.Barrier(2, timeout=60), context.Queue()
+    pair = [
+        context.Process(target=start_many, args=(tmp_path, me, barrier, outcomes)) for me in (0, 1)
+    ]
+    for process in pair:
+        process.start()
+    won = dict(outcomes.get(timeout=300) for _ in pair)
+    for process in pair:
+        process.join()
+    assert all({a, b} == {False, True} for a, b in zip(won[0], won[1], strict=True))
+    for number in range(STARTS):
+        assert json.loads((tmp_path / str(number) / "spec.json").read_text())["spec"] == (
+            1 if won[1][number] else 0
+        )
+        assert sorted(path.name for path in (tmp_path / str(number)).iterdir()) == [
+            ".lock",
+            "cells",
+            "spec.json",
+        ]
 
 
 def test_nothing_to_read(tmp_path):
@@ -346,79 +473,141 @@ def test_nothing_to_read(tmp_path):
         read_sweep(tmp_path)
 
 
+def failing(monkeypatch, error, others):
+    """Let the run of seed 1 fail, and something happen to the others."""
+    real = run.train_iter
+
+    def train_iter(rule, family, config, **options):
+        if config[0].seed == 1:
+            raise error
+        yield from others(real(rule, family, config, **options))
+
+    monkeypatch.setattr(run, "train_iter", train_iter)
+
+
 def test_failure_of_one_batch_stops_the_rest(write, tmp_path, monkeypatch):
-    module = sys.modules["icrl_flax.sweep"]  # the package has the function of that name
-    real = module.training_batch
-
-    def broken(runs, devices):
-        if runs[0].config.seed == 1:
-            raise MemoryError("no room")
-        return real(runs, devices)
-
-    monkeypatch.setattr(module, "training_batch", broken)
-    path = write("batch = 1\n" + SMALL)
-    with pytest.raises(MemoryError, match="no room"):
-        sweep(path, tmp_path / "out", workers=1)
-    assert [p.name for p in (tmp_path / "out" / "cells").iterdir()] == ["batch-00000.json"]
-    assert not (tmp_path / "out" / "table.csv").exists()
+    """It arrives as itself, whatever its type, and what is done stays done."""
+    path, out = write("batch = 1\n" + SMALL), tmp_path / "out"
+    for error in (MemoryError("no room"), OSError(5, "no such luck"), KeyError("a bug")):
+        failing(monkeypatch, error, lambda results: results)
+        with (
+            concurrent.futures.ThreadPoolExecutor(1) as executor,
+            pytest.raises(type(error)) as found,
+        ):
+            sweep(path, out, executor=executor)
+        assert found.value is error
+        assert "train_iter" in [entry.name for entry in found.traceback]
+        monkeypatch.undo()
+    # A ValueError says that an argument is wrong. This one is not about the sweep's.
+    failing(monkeypatch, ValueError("a bug"), lambda results: results)
+    with pytest.raises(RuntimeError, match="batch 1 failed: a bug"):
+        sweep(path, out)
     monkeypatch.undo()
-    assert sweep(path, tmp_path / "out", workers=1).table["cell"].size == 2
+    assert [p.name for p in (out / "cells").iterdir()] == ["batch-00000.safetensors"]
+    assert not (out / "table.csv").exists()
+    assert sweep(path, out).table["cell"].size == 2
+
+
+def test_batches_under_way_end_soon_after_a_failure(write, tmp_path, monkeypatch):
+    def endless(results):
+        first, began = next(results), time.monotonic()
+        results.close()
+        while time.monotonic() < began + 300:
+            yield first
+        raise AssertionError("nobody stopped it")
+
+    failing(monkeypatch, MemoryError("no room"), endless)
+    with pytest.raises(MemoryError, match="no room"):
+        sweep(write("batch = 1\n" + SMALL), tmp_path / "out")
+
+
+def test_a_full_disk_is_named(write, tmp_path, monkeypatch):
+    def full(files):
+        raise OSError(28, "No space left on device")
+
+    out = tmp_path / "out"
+
+    monkeypatch.setattr(store, "write_together", full)
+    with pytest.raises(ValueError, match=r"out: cannot write to .*out: No space left"):
+        sweep(write(SMALL), out)
 
 
 # Stopped in the middle
 
-LONG = """
-seeds = 8
-batch = 1
-[rule]
-name = "sarsa"
-d = 3
-[family]
-n_states = 3
-n_actions = 2
-[training]
-mdps = 12_000  # long enough that a busy machine cannot finish it before the signal
-window_length = 4
+THREE = SMALL.replace("seeds = 2", "seeds = 3\nbatch = 1")
+CHILD = """
+import concurrent.futures, contextlib, sys
+from icrl_flax.cli import main
+from icrl_flax.experiments import executors, run
+
+def say(line):
+    print(line, flush=True)
+    sys.stdin.readline()  # until this process may go on
+
+class OneByOne:
+    def submit(self, function, *arguments):
+        future = concurrent.futures.Future()
+        future.set_result(function(*arguments))
+        say("written")
+        return future
+
+def train_iter(*runs, **options):
+    for result in real(*runs, **options):
+        say("under way")
+        yield result
+
+real, run.train_iter = run.train_iter, train_iter
+executors.threads = lambda workers=None: contextlib.nullcontext(OneByOne())
+sys.exit(main(["sweep", *sys.argv[1:]]))
 """
 
 
-def stopped(spec, out, number):
-    """Start the command, send it a signal once a new batch is done; its exit code."""
-    command = [*COMMAND, "sweep", str(spec), "--out", str(out)]
-    command += ["--workers", "1"]  # so that most is still to do, even if this process must wait
-    before = len(list(out.glob("cells/batch-*")))
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment())
+def stopped(spec, out, moments, number):
+    """Let the command come to as many moments as are given, and send it a signal then."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(spec), "--out", str(out)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        text=True,
+    )
     try:
-        while len(list(out.glob("cells/batch-*"))) == before:
-            assert process.poll() is None, process.stderr.read().decode()
-            time.sleep(0.005)
+        for k, moment in enumerate(moments):
+            if k:
+                process.stdin.write("\n")
+                process.stdin.flush()
+            assert process.stdout.readline() == f"{moment}\n", process.stderr.read()
         process.send_signal(number)
-        errors = process.communicate(timeout=120)[1].decode()
+        errors = process.communicate(timeout=120)[1]
     finally:
         process.kill()
     return process.returncode, errors
 
 
 def test_killed_and_resumed(write, tmp_path):
-    spec, out = write(LONG), tmp_path / "out"
-    code, errors = stopped(spec, out, signal.SIGINT)
+    spec, out = write(THREE), tmp_path / "out"
+    one = ["under way", "under way", "written"]  # at its start, and after its only chunk
+    code, errors = stopped(spec, out, one, signal.SIGINT)
     assert code == 130
     assert "Traceback" not in errors
-    assert re.search(r"interrupted: .* holds [1-7] of 8 cells", errors)
-    code, _ = stopped(spec, out, signal.SIGKILL)
+    assert "holds 1 of 3 cells" in errors
+    code, _ = stopped(spec, out, [*one, "under way"], signal.SIGKILL)
     assert code == -signal.SIGKILL
     done = contents(out / "cells")
-    finished = {path for path in done if not path.name.startswith(".")}
-    assert 2 <= len(finished) < 8
+    assert sorted(path.name for path in done) == [
+        "batch-00000.safetensors",
+        "batch-00001.safetensors",
+    ]
     assert not (out / "table.csv").exists()
-    (out / "cells" / ".batch-00007.json.torn").write_text('{"cells"')
+    (out / "cells" / ".batch-00002.safetensors.torn").write_text("half")
+    (out / ".table.csv.torn").write_text("half")
 
-    resumed = sweep(spec, out)
+    sweep(spec, out)
     after = contents(out / "cells")
-    assert len(after) == 8
-    for path in finished:  # to the nanosecond: not written again
+    assert len(after) == 3
+    for path in done:  # to the nanosecond: not written again
         assert after[path] == done[path]
-    whole = sweep(spec, tmp_path / "whole")
-    np.testing.assert_array_equal(resumed.table["final_loss"], whole.table["final_loss"])
-    for name in ("table.csv", "curves.csv"):
-        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not list(out.glob(".table*"))
+    sweep(spec, tmp_path / "whole")
+    assert made(out) == made(tmp_path / "whole")

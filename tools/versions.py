@@ -26,8 +26,9 @@ RESOLUTIONS = {"oldest": "lowest-direct", "newest": "highest"}
 # Always the newest: they are no part of what is tested.
 TOOLS = ("beartype", "hypothesis", "pytest", "scipy")
 
-# Modules and transformations of JAX and Flax, Optax's optimisers, files, devices, processes, and
-# the command line. The mathematics is the same on every version, and tested elsewhere.
+# Modules and transformations of JAX and Flax, Optax's optimisers, files and locks, devices,
+# executors, and the command line. The mathematics is the same on every version, and is tested
+# elsewhere.
 TESTS = (
     "test_block.py",
     "test_training.py::test_hundred_updates_are_adams_on_the_papers_gradient",
@@ -36,8 +37,9 @@ TESTS = (
     "test_batched.py::test_each_row_is_the_run_alone",
     "test_checkpoint.py",
     "test_devices.py",
-    "test_cluster.py::test_two_processes_that_a_launcher_started",
+    "test_executors.py",
     "test_sweep.py::test_rows_are_the_runs",
+    "test_sweep.py::test_a_thousand_double_starts",
     "test_cli.py",
 )
 
@@ -89,6 +91,7 @@ def installed(python: Path, version: str, packages: str) -> tuple[Path, str]:
     place = BUILD / f"{version}-{packages}"
     pins = BUILD / f"{place.name}.txt"
     resolve = ["--resolution", RESOLUTIONS[packages], "--python", python]
+    resolve += ["--extra", "dask", "--extra", "slurm"]
     uv("pip", "compile", *resolve, "--no-header", "--no-annotate", "--no-emit-index-url",
        "--output-file", pins, "--upgrade", "pyproject.toml")  # fmt: skip
     uv("venv", "--clear", "--python", python, place)

@@ -1,175 +1,120 @@
 """Many runs from one specification, that survive being killed, and one tidy table.
 
-The runs are dealt out in batches, and the batches to devices: as many run at the same
-time as there are workers, and each worker has its device. A batch does not spread over
-devices, since XLA compiles a program for several of them otherwise than for one, and
-the last digits would depend on how many there are. Several processes that have met
-(`cluster.meet`) share the batches of one directory. A finished batch is one file,
-and the files are all that the processes know of each other: whoever has done its
-own share takes up what is not there yet, and leaves it again once it is.
+The runs are dealt out in batches, and an executor runs the batches wherever its workers
+are. A batch does not spread over devices, since XLA compiles a program for several of
+them otherwise than for one, and the last digits would depend on how many there are. A
+finished batch is one file, which any process may write, and any process may collect.
 """
 
-import concurrent.futures
 import contextlib
-import csv
-import errno
 import functools
-import io
 import json
-import math
 import os
 import platform
 import threading
 import time
-from collections.abc import Iterator, Mapping
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
-from icrl_flax import _checks, _files
-from icrl_flax._progress import Progress
-from icrl_flax.experiments import cluster as cluster
-from icrl_flax.experiments.spec import BATCH, Spec, read_spec
-from icrl_flax.training import checkpoint as checkpoint
-from icrl_flax.training.config import TrainingConfig
-from icrl_flax.training.loop import Device, train_iter
+from icrl_flax import _ambient, _registry
+from icrl_flax.experiments import executors, store, tables
+from icrl_flax.experiments.progress import Progress
+from icrl_flax.experiments.spec import BATCH, Spec, plan, read_spec
+from icrl_flax.experiments.tables import Tables, read_sweep
+from icrl_flax.training.checkpoint import provenance
+from icrl_flax.training.loop import train_iter
 from icrl_flax.training.result import TrainingResult, joined
 
-SPEC, CELLS, TABLE, CURVES, PROVENANCE = (
-    "spec.json",
-    "cells",
-    "table.csv",
-    "curves.csv",
-    "provenance.json",
-)
-TAIL = 1000
-"""Updates whose mean loss is the final one."""
-FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-"""Of all updates: where the table gives the loss."""
-THRESHOLDS = ("1e-4", "1e-6", "1e-8")
-"""Losses: the table says how many updates each took."""
-BINS = 100
-"""Points of each loss curve."""
 CARD = 1024
 """Runs of one batch that fill a graphics card."""
-RESULTS = (
-    "updates",
-    "final_loss",
-    *(f"loss_at_{fraction}" for fraction in FRACTIONS),
-    *(f"updates_to_{threshold}" for threshold in THRESHOLDS),
-    "c",
-    "cosine",
-    "off_pattern",
-    "diverged_at",
-)
-"""Columns of the table that hold results."""
-
-Column = np.ndarray
-
-
-class Tables(NamedTuple):
-    """What a finished sweep found, as columns; `pandas.DataFrame` takes either.
-
-    Attributes:
-        table: one row per cell: `cell`, `axis`, the settings, `seed`, and
-            `RESULTS`. Losses are means over `TAIL` updates (the final one) or
-            over one stage of the learning rate (`loss_at_…`, the share of all
-            updates; `updates_to_…`, updates done when the mean of a stage is
-            first that small, NaN if never). `c`, `cosine` and `off_pattern` are
-            those of `Alignment`, NaN for softmax attention. `diverged_at` is the
-            first update whose loss was not finite, the number of updates if only the
-            last weights are not, NaN if there was none.
-        curves: `cell`, `update` (done at the end of the bin) and `loss`, the
-            geometric mean of the bin.
-    """
-
-    table: dict[str, Column]
-    curves: dict[str, Column]
+ATTEMPTS = 3
+"""How often a batch is given to an executor that loses its workers."""
+_PAUSE = 0.02
+"""Seconds between two looks at what the executor has done."""
 
 
 def sweep(
     spec: Path | str | Mapping[str, Any],
     out: Path | str,
-    workers: int | None = None,
+    *,
+    executor: Any = None,
     progress: bool = False,
 ) -> Tables:
     """Run what is not yet done of a sweep, and write its tables.
 
     Killed at any moment and called again, it finishes the rest; the tables are
-    those of an uninterrupted sweep, byte for byte. So are those of several
-    processes on machines of one kind, which all give the same arguments, with a
-    directory that they share; process 0 writes them.
+    those of an uninterrupted sweep, byte for byte. They do not depend on the executor
+    either, if its workers are machines of one kind.
 
     Args:
-        spec: a TOML file, or what one would hold; see `sweep_spec`.
-        out: directory for spec.json, cells/, table.csv, curves.csv and
-            provenance.json: new, empty, or that of the same sweep.
-        workers: batches that this process runs at the same time; if not given,
-            one for each core that it may use, or for each GPU. The devices
-            are dealt to them in turn. Results do not depend on it.
+        spec: a TOML file, or what one would hold; see `icrl_flax.experiments.spec`.
+        out: directory for spec.json, cells/, table.csv, curves.csv,
+            weights.safetensors and provenance.json: new, empty, or that of the same
+            sweep. The executor's workers must see it, too.
+        executor: runs the batches: any object with a method `submit` like that of
+            `concurrent.futures.Executor`, such as Dask's `client.get_executor()` or
+            one of submitit. If not given, threads of this process, one for each core
+            that it may use or each of its GPUs.
         progress: show a bar on standard error.
 
     Raises:
-        ValueError: if the specification is wrong, `out` holds something else or
-            is in use, or a finished batch on disk is damaged.
+        ValueError: if the specification is wrong, `out` holds something else, is
+            in use or cannot be written, or a finished batch on disk is damaged.
         KeyboardInterrupt: on Ctrl-C, with all finished batches kept.
     """
     name = "SPEC" if isinstance(spec, Mapping) else Path(spec).name
-    out = Path(out)
-    plan = _plan(spec, out)
-    workers = _default_workers() if workers is None else workers
-    _checks.positive_integer("workers", workers)
-    with _claimed(out, plan):
-        files = [_file(out, number) for number in range(len(plan.batches))]
+    out = Path(out).absolute()
+    planned = read_spec(spec, _usual)  # which may refuse it, before anything is written
+    with store.claimed(out):
+        planned = _as_begun(planned, spec, out)
+        kinds = {type(part) for cell in planned.cells for part in cell.run[:2]}
+        sources = sorted(filter(None, map(_registry.source, kinds)), key=str)
+        record = {"spec": planned.record, "prng": _ambient.PRNG, "sources": sources}
+        store.begin(out, record)
         began = time.perf_counter()
-        _run_rest(plan, files, workers, progress)
-        results = [
-            _read_batch(file, batch) for file, batch in zip(files, plan.batches, strict=True)
-        ]
-        texts = dict(zip((TABLE, CURVES), _tables(plan, results), strict=True))
-        if jax.process_index() == 0:
-            for file in reversed(texts):  # the table last: with it the sweep is finished
-                _write_text(out / file, texts[file])
-            _write_provenance(out, name, plan, results, workers, time.perf_counter() - began)
-    return Tables(*map(_columns, texts.values()))
-
-
-def read_sweep(out: Path | str) -> Tables:
-    """The tables of a finished sweep.
-
-    Raises:
-        ValueError: if the directory holds none.
-    """
-    try:
-        texts = [(Path(out) / name).read_text(encoding="utf-8") for name in (TABLE, CURVES)]
-    except FileNotFoundError as error:
-        raise ValueError(f"{out} holds no finished sweep: it has no {TABLE}") from error
-    return Tables(*map(_columns, texts))
+        with executors.threads() if executor is None else contextlib.nullcontext(executor) as used:
+            _run_rest(planned, out, used, progress)
+        batches, weights = store.read_batches(out, planned.batches, len(tables.RESULTS))
+        table, curves = tables.as_csv(planned, batches)
+        command = f"python -m icrl_flax sweep {name} --out {out.name}"
+        files = {
+            store.CURVES: curves,
+            store.WEIGHTS: weights,
+            store.PROVENANCE: _provenance(command, record, batches, time.perf_counter() - began),
+            store.TABLE: table,  # the last: with it the sweep is finished
+        }
+        store.write(out, files)
+    return read_sweep(out)
 
 
 def finished_cells(out: Path | str, spec: Path | str | Mapping[str, Any]) -> tuple[int, int]:
     """How many cells of a sweep are done, and how many there are."""
-    plan = _plan(spec, Path(out))
-    done = [len(b) for k, b in enumerate(plan.batches) if _file(Path(out), k).exists()]
-    return sum(done), len(plan.cells)
+    out = Path(out)
+    planned = _as_begun(read_spec(spec, _usual), spec, out)
+    done = [len(b) for k, b in enumerate(planned.batches) if store.batch_file(out, k).exists()]
+    return sum(done), len(planned.cells)
 
 
-def _plan(spec: Path | str | Mapping[str, Any], out: Path) -> Spec:
-    """The sweep, in the batches that it was begun with, or in those that suit the devices."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        begun = json.loads((out / SPEC).read_text(encoding="utf-8"))["batch"]
-        if type(begun) is int and begun > 0:
-            return read_spec(spec, lambda _: begun)
-    devices = jax.devices()  # those of all processes, which must decide alike
-    return read_spec(spec, lambda cells: usual_batch(cells, devices[0].platform, len(devices)))
+def _as_begun(planned: Spec, spec: Path | str | Mapping[str, Any], out: Path) -> Spec:
+    """The sweep, in batches as large as those that it was begun with, if it names no size."""
+    begun = store.begun_record(out)
+    size = begun["spec"]["batch"] if begun else planned.record["batch"]
+    return planned if size == planned.record["batch"] else read_spec(spec, lambda _: size)
+
+
+def _usual(cells: int) -> int:
+    devices = jax.local_devices()
+    return usual_batch(cells, devices[0].platform, len(devices))
 
 
 def usual_batch(cells: int, platform: str, devices: int) -> int:
-    """The largest batch of a sweep that names none.
+    """The largest batch of a sweep that names none, for the devices of this process.
 
     On a GPU the time of an update hardly depends on how many runs share it until
     they fill the card, so a batch is an equal share of all cells, if that fits.
@@ -179,234 +124,141 @@ def usual_batch(cells: int, platform: str, devices: int) -> int:
     return max(BATCH, min(CARD, -(-cells // devices)))
 
 
-def _default_workers() -> int:
-    if jax.default_backend() != "cpu":
-        return jax.local_device_count()
-    with contextlib.suppress(AttributeError):  # not on every system
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+class _Stopped(Exception):
+    """Another batch failed, or Ctrl-C."""
 
 
-def _file(out: Path, number: int) -> Path:
-    return out / CELLS / f"batch-{number:05d}.json"
+_here: dict[Path, tuple[Spec, Callable[[int, int], None]]] = {}
+"""The sweeps of this process, by directory, and what their batches tell them: their number, and
+how many updates more are done. Where no more are wanted they hear `_Stopped`."""
 
 
-def _updates(plan: Spec, batch: tuple[int, ...]) -> int:
-    return sum(plan.cells[cell].run.config.updates for cell in batch)
+def _run_rest(planned: Spec, out: Path, executor: Any, progress: bool) -> None:
+    """Run what is not done."""
+    updates = [sum(planned.cells[k].run.config.updates for k in b) for b in planned.batches]
+    rest = [k for k in range(len(updates)) if not store.batch_file(out, k).exists()]
+    imports = [str(path) for path in _registry.imported_files()]
+    record = {**planned.record, "prng": _ambient.PRNG, "imports": imports}
+    stop, counting = threading.Event(), threading.Lock()
+    attempts: Counter[int] = Counter()
+    waiting: dict[Any, int] = {}
+    left = {k: updates[k] for k in rest}
+    bar = Progress(sum(updates), sum(updates) - sum(left.values()), disable=not progress)
 
+    def tell(number: int, count: int) -> None:
+        if stop.is_set():
+            raise _Stopped
+        with counting:
+            left[number] -= count
+            bar.update(count)
 
-@contextlib.contextmanager
-def _claimed(out: Path, plan: Spec) -> Iterator[None]:
-    """The directory, made or found to be this sweep's, locked while it is in use."""
-    record = out / SPEC
+    def submit(numbers: list[int]) -> None:
+        attempts.update(numbers)
+        # One job array instead of many jobs, where there is such a thing.
+        with getattr(executor, "batch", contextlib.nullcontext)():
+            futures = [executor.submit(run_batch, record, number, out) for number in numbers]
+        waiting.update(zip(futures, numbers, strict=True))
+
+    _here[out] = planned, tell
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        if not record.exists():
-            # A sweep killed at its very beginning leaves a temporary file at most.
-            foreign = any(not path.name.startswith(f".{SPEC}.") for path in out.iterdir())
-            if foreign and not record.exists():  # another process may have come first
-                raise ValueError(f"out: {out} exists and is not empty; nothing was changed")
-            if not foreign:
-                _write_text(record, json.dumps(plan.record, indent=2) + "\n")
-        try:
-            same = json.loads(record.read_text(encoding="utf-8")) == plan.record
-        except ValueError as error:
-            raise ValueError(f"out: {record} is damaged: {error}") from error
-        if not same:
-            raise ValueError(f"out: {out} holds another sweep; nothing was changed")
-        with _locked(out) as alone:
-            (out / CELLS).mkdir(exist_ok=True)
-            for name in (SPEC, TABLE, CURVES, PROVENANCE, f"{CELLS}/batch-") if alone else ():
-                folder, _, start = f"{out}/{name}".rpartition("/")
-                for path in Path(folder).glob(f".{start}*"):
-                    path.unlink(missing_ok=True)  # what was being written when it was killed
-            yield
-    except OSError as error:
-        raise ValueError(f"out: cannot write to {out}: {error.strerror}") from error
+        with bar:
+            submit(rest)
+            while waiting:
+                # Not `concurrent.futures.wait`, which takes none but its own futures.
+                for future in [future for future in waiting if future.done()]:
+                    number = waiting.pop(future)
+                    try:
+                        failure = future.result()
+                    except Exception:
+                        if attempts[number] == ATTEMPTS:
+                            raise
+                        submit([number])
+                        continue
+                    if failure is not None:
+                        raise failure
+                    tell(number, left[number])
+                time.sleep(_PAUSE if waiting else 0)
+    except BaseException:
+        stop.set()
+        for future in waiting:
+            future.cancel()
+        raise
+    finally:
+        del _here[out]
 
 
-@contextlib.contextmanager
-def _locked(out: Path) -> Iterator[bool]:
-    """No second sweep in this directory; the lock dies with the process.
+def run_batch(record: Mapping[str, Any], number: int, out: Path) -> Exception | None:
+    """Run one batch of a sweep and write its file, unless it is there.
 
-    Processes that share a sweep share the lock.
+    Any process may do so, at any time, more than one of them too.
 
-    Yields:
-        Whether this process has the directory to itself.
+    Args:
+        record: a specification's, the PRNG settings, and Python files to import.
+        number: of the batch.
+        out: the sweep's directory.
+
+    Returns:
+        What went wrong, if anything. What is raised instead, by whatever the caller
+        has between itself and this function, means that a worker was lost.
     """
     try:
-        import fcntl
-    except ImportError:  # not a Unix system
-        yield jax.process_count() == 1
-        return
-    shared = jax.process_count() > 1
-    # A file, open for writing: network file systems lock nothing else.
-    with (out / SPEC).open("r+b") as file:
-        try:
-            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"out: another sweep is writing to {out}") from error
-        except OSError as error:
-            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
-                raise
-            # A file system without locks: two sweeps would do work twice, and no harm.
-            shared = True
-        yield not shared
+        if not store.batch_file(out, number).exists():
+            store.write_batch(out, number, *_computed(record, number, out))
+    except Exception as error:
+        if out not in _here:  # the traceback stays behind when an exception goes elsewhere
+            error.add_note(f"in batch {number} of {out.name}:\n{traceback.format_exc()}")
+        return error
+    return None
 
 
-class _Stopped(Exception):
-    """Another batch failed, or Ctrl-C, or another process was faster."""
+def _computed(
+    record: Mapping[str, Any], number: int, out: Path
+) -> tuple[dict[str, Any], store.Tensors]:
+    """What the file of a batch holds."""
+    planned, tell = _here.get(out) or (_planned(json.dumps(record)), lambda *_: None)
+    cells, began = planned.batches[number], time.perf_counter()
+    runs, device = [planned.cells[cell].run for cell in cells], executors.own_device()
 
+    def watched() -> Iterator[TrainingResult]:
+        for result in train_iter(*zip(*runs, strict=True), devices=[device]):
+            tell(number, result.losses.size)
+            yield result
 
-def _run_rest(plan: Spec, files: list[Path], workers: int, progress: bool) -> None:
-    """Run what is not done, on all devices of this process, and help the other processes."""
-    stop, taking, counting = threading.Event(), threading.Lock(), threading.Lock()
-    sizes = [_updates(plan, batch) for batch in plan.batches]
-    done = [file.exists() for file in files]
-    rest = [number for number, is_done in enumerate(done) if not is_done]
-    process, processes = jax.process_index(), jax.process_count()
-    turns = cluster.turns(rest, process, processes)
-    devices = jax.local_devices()
-    share = sum(sizes[number] for number in rest[process::processes])
-    total = share if processes > 1 else sum(sizes)
-    bar = Progress(total, done=total - share, disable=not progress)
-
-    def run(number: int, own: bool, device: Device) -> None:
-        batch, file = plan.batches[number], files[number]
-        runs = [plan.cells[cell].run for cell in batch]
-        began = time.perf_counter()
-
-        def watched() -> Iterator[TrainingResult]:
-            for report in train_iter(*map(list, zip(*runs, strict=True)), devices=[device]):
-                if stop.is_set() or (processes > 1 and file.exists()):
-                    raise _Stopped
-                if own:
-                    with counting:
-                        bar.update(report.losses.size)
-                yield report
-
-        # The mode belongs to the thread, and so do the results, whatever the caller's is.
-        with jax.enable_x64(runs[0].config.dtype == "float64"):
-            report = joined(watched())
-        record = {
-            "cells": list(batch),
-            "rows": [_results(plan, cell, report, row) for row, cell in enumerate(batch)],
-            "curves": [_curve(report.losses[row]) for row in range(len(batch))],
-            "seconds": {
-                "generation": round(report.generation_seconds, 3),
-                "updates": round(report.update_seconds, 3),
-                "wall": round(time.perf_counter() - began, 3),
-            },
-            "place": {"process": process, "device": device.id},
-            "environment": environment(),
-        }
-        if not file.exists():
-            _write_text(file, json.dumps(record, allow_nan=False) + "\n")
-
-    def work(device: Device) -> None:
-        while not stop.is_set():
-            with taking:
-                number, own = next(turns, (None, False))
-            if number is None:
-                return
-            if not files[number].exists():
-                try:
-                    run(number, own, device)
-                except _Stopped:
-                    continue  # … if there is any left, and nothing has failed
-
-    with bar, concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(work, devices[k % len(devices)]) for k in range(workers)]
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                future.result()
-        except BaseException:
-            stop.set()
-            raise
-
-
-def _text(value: Any) -> str:
-    """A value so that it reads back as itself."""
-    if isinstance(value, (float, np.floating)):
-        return repr(float(value))
-    return str(value)
-
-
-def _results(plan: Spec, cell: int, report: TrainingResult, row: int) -> list[str]:
-    """The result columns of one cell."""
-    config = plan.cells[cell].run.config
-    losses = report.losses[row].astype(np.float64)
-    stages = stage_means(losses, config)
-    at = [stages[max(1, math.ceil(share * stages.size)) - 1] for share in FRACTIONS]
-    stage = min(config.stage, losses.size)
-    reached = [np.flatnonzero(stages <= float(threshold)) for threshold in THRESHOLDS]
-    to = [(int(found[0]) + 1) * stage if found.size else "" for found in reached]
-    closeness = ["", "", ""]
-    if config.attention == "linear":
-        with jax.enable_x64(True):
-            alignment = report[row].alignment()
-            # Several heads have a matrix for c.
-            c = alignment.c if alignment.c.ndim == 0 else jnp.linalg.det(alignment.c)
-            closeness = [float(value) for value in (c, alignment.cosine, alignment.off_pattern)]
-    diverged_at = int(report.diverged_at[row])
-    values = [losses.size, losses[-TAIL:].mean(), *at, *to, *closeness]
-    return [*map(_text, values), "" if diverged_at < 0 else str(diverged_at)]
-
-
-def stage_means(
-    losses: Float[np.ndarray, " updates"], config: TrainingConfig
-) -> Float[np.ndarray, " stages"]:
-    """Mean loss of each whole stage of the learning rate; of everything if there is none."""
-    stage = min(config.stage, losses.size)
-    whole = losses.size // stage * stage
-    return losses[:whole].reshape(-1, stage).mean(axis=1)
-
-
-def _curve(losses: Float[np.ndarray, " updates"]) -> list[list[str]]:
-    """Updates done and geometric mean of the loss for each of at most `BINS` bins."""
-    count = min(BINS, losses.size)
-    ends = [losses.size * (k + 1) // count for k in range(count)]
-    # A loss of exactly 0 must not take its whole bin with it.
-    logs = np.log(np.maximum(losses.astype(np.float64), np.finfo(np.float32).tiny))
-    means = [logs[begin:end].mean() for begin, end in zip([0, *ends], ends, strict=False)]
-    return [[str(end), _text(np.exp(mean))] for end, mean in zip(ends, means, strict=True)]
-
-
-def _read_batch(file: Path, batch: tuple[int, ...]) -> dict[str, Any]:
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        fits = record["cells"] == list(batch) and len(record["rows"]) == len(record["curves"])
-        fits &= all(len(row) == len(RESULTS) for row in record["rows"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} is damaged; delete it to run its cells again") from error
-    if not fits or len(record["rows"]) != len(batch):
-        raise ValueError(f"{file} is of another sweep; delete it to run its cells again")
-    return record
+        result = joined(watched())
+    except ValueError as error:  # the specification has been checked, so this is a bug
+        raise RuntimeError(f"batch {number} failed: {error}") from error
+    found = [tables.found(result[row]) for row in range(len(cells))]
+    made = {
+        "cells": list(cells),
+        "rows": [row for row, _ in found],
+        "curves": [curve for _, curve in found],
+        "seconds": {
+            "generation": round(result.generation_seconds, 3),
+            "updates": round(result.update_seconds, 3),
+            "wall": round(time.perf_counter() - began, 3),
+        },
+        "device": device.id,
+        "environment": environment(),
+    }
+    weights = {
+        name: leaf[row]
+        for part, leaf in enumerate(map(np.asarray, result.effective))
+        for row, cell in enumerate(cells)
+        for name in [tables.tensor_names(cell)[part]]
+    }
+    return made, weights
 
 
-def _write_text(path: Path, text: str) -> None:
-    _files.write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
-
-
-def _tables(plan: Spec, results: list[dict[str, Any]]) -> tuple[str, str]:
-    """The table and the curves, as CSV."""
-    found, curves = {}, {}
-    for result in results:
-        found |= zip(result["cells"], result["rows"], strict=True)
-        curves |= zip(result["cells"], result["curves"], strict=True)
-    header = ["cell", "axis", *plan.columns, "seed", *RESULTS]
-    rows = [
-        [number, cell.axis, *map(_text, cell.settings), cell.run.config.seed, *found[number]]
-        for number, cell in enumerate(plan.cells)
-    ]
-    points = [[number, *point] for number in range(len(plan.cells)) for point in curves[number]]
-
-    def text(table: list[list[Any]]) -> str:
-        file = io.StringIO(newline="")
-        csv.writer(file, lineterminator="\n").writerows(table)
-        return file.getvalue()
-
-    return text([header, *rows]), text([["cell", "update", "loss"], *points])
+@functools.lru_cache(1)
+def _planned(record: str) -> Spec:
+    """The sweep, in a process that did not read it from a file."""
+    spec = json.loads(record)
+    if spec.pop("prng") != _ambient.PRNG:
+        raise ValueError(f"prng must be the sweep's, got {_ambient.PRNG}")
+    for path in spec.pop("imports"):
+        _registry.import_file(path)
+    return plan("spec", spec)
 
 
 @functools.cache
@@ -418,39 +270,19 @@ def environment() -> dict[str, Any]:
             if line.startswith("model name"):
                 processor = line.partition(":")[2].strip()
                 break
-    return {**checkpoint.provenance(), "processor": processor, "cores": os.cpu_count()}
+    return {**provenance(), "processor": processor, "cores": os.cpu_count()}
 
 
-def _write_provenance(
-    out: Path, name: str, plan: Spec, results: list[dict[str, Any]], workers: int, seconds: float
-) -> None:
-    environments = []
-    for result in results:
-        if result["environment"] not in environments:
-            environments.append(result["environment"])
-    record = {
-        "command": f"python -m icrl_flax sweep {name} --out {out.absolute().name}",
-        "spec": plan.record,
-        "environments": environments,
-        "workers": workers,
+def _provenance(
+    command: str, record: dict[str, Any], batches: list[dict[str, Any]], seconds: float
+) -> str:
+    """What made the tables, and how long it took."""
+    environments = {json.dumps(batch["environment"]): batch["environment"] for batch in batches}
+    made = {
+        "command": command,
+        **record,
+        "environments": list(environments.values()),
         "seconds_of_the_last_call": round(seconds, 3),
-        "batches": [
-            {key: result[key] for key in ("cells", "seconds", "place") if key in result}
-            for result in results
-        ],
+        "batches": [{key: b[key] for key in ("cells", "seconds", "device")} for b in batches],
     }
-    _write_text(out / PROVENANCE, json.dumps(record, indent=2) + "\n")
-
-
-def _columns(text: str) -> dict[str, Column]:
-    """CSV as columns: integers, floating-point numbers (NaN if empty) or text."""
-    header, *rows = csv.reader(io.StringIO(text, newline=""))
-    columns = {}
-    for name, cells in zip(header, zip(*rows, strict=True), strict=True):
-        for convert in (int, lambda cell: float(cell or "nan"), str):
-            try:
-                columns[name] = np.array([convert(cell) for cell in cells])
-                break
-            except ValueError:
-                continue
-    return columns
+    return json.dumps(made, indent=2) + "\n"

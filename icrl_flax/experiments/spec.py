@@ -18,16 +18,17 @@ that change together. What is not set has the library's default, the paper's.
 """
 
 import dataclasses
+import functools
 import itertools
 import json
+import operator
 import tomllib
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
+from icrl_flax import _registry
 from icrl_flax.control.tasks import check_fit
-from icrl_flax.mdps.families import FAMILIES
-from icrl_flax.rules import discover
 from icrl_flax.training.config import TrainingConfig
 from icrl_flax.training.loop import program
 from icrl_flax.training.result import Run
@@ -38,6 +39,8 @@ BASE = "base"
 BATCH = 8
 """Runs under one vmap: on a processor more gain nothing, and less is lost if it is stopped."""
 _TOP = ("seeds", "design", "batch", *SECTIONS, "axes")
+_RENAMED = {"algorithm": "rule", "training.method": "training.optimizer"}
+"""Keys of older versions."""
 
 Settings = dict[str, Any]
 """Values by dotted key: `{"rule.name": "sarsa", "training.mdps": 100}`."""
@@ -63,7 +66,7 @@ class Spec(NamedTuple):
     """A sweep.
 
     Attributes:
-        record: the specification itself, equal for equal sweeps.
+        record: the specification itself, as JSON, equal for equal sweeps.
         columns: dotted keys of the settings that make up the table.
         cells: the runs, in the order of the table's rows.
         batches: numbers of the cells that run under one vmap. They follow from
@@ -74,11 +77,6 @@ class Spec(NamedTuple):
     columns: tuple[str, ...]
     cells: tuple[Cell, ...]
     batches: tuple[tuple[int, ...], ...]
-
-
-class _Axis(NamedTuple):
-    name: str
-    points: list[Settings]
 
 
 def read_spec(
@@ -95,54 +93,70 @@ def read_spec(
         OSError: if the file cannot be read.
     """
     if isinstance(source, Mapping):
-        return _parse("spec", source, usual)
+        return plan("spec", _record("spec", source), usual)
     try:
         table = tomllib.loads(Path(source).read_text(encoding="utf-8"))
+        return plan(str(source), _record(str(source), table), usual)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{source} is not a TOML file: {error}") from error
-    try:
-        return _parse(str(source), table, usual)
     except RecursionError as error:
         raise ValueError(f"{source} is nested too deeply") from error
 
 
-def _parse(file: str, table: Mapping[str, Any], usual: Callable[[int], int]) -> Spec:
+def _record(file: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """What a specification says, in its one form."""
     for key, value in table.items():
+        _refuse_renamed(file, key)
         if key not in _TOP:
             raise ValueError(f"{file}: {key} is unknown, got {value!r}; known: {', '.join(_TOP)}")
-    seeds = _seeds(file, table.get("seeds", 1))
-    design = _choice(file, "design", DESIGNS, table.get("design", "grid"))
-    batch = _count(file, "batch", table.get("batch", BATCH))
-    base: Settings = {}
-    for section in SECTIONS:
-        for key, value in _table(file, section, table.get(section, {})).items():
-            base[f"{section}.{key}"] = value
-    axes = [_axis(file, name, values) for name, values in _leaves(file, table.get("axes", {}))]
-    varied = [key for axis in axes for key in axis.points[0]]
+    base = {
+        f"{section}.{key}": value
+        for section in SECTIONS
+        for key, value in _table(file, section, table.get(section, {})).items()
+    }
+    axes = _leaves(file, table.get("axes", {}))
+    return {
+        "seeds": _seeds(file, table.get("seeds", 1)),
+        "design": _choice(file, "design", DESIGNS, table.get("design", "grid")),
+        "batch": _count(file, "batch", table["batch"]) if "batch" in table else None,
+        "base": base,
+        "axes": [[name, _axis(file, name, values)] for name, values in axes],
+    }
+
+
+def plan(
+    file: str, record: Mapping[str, Any], usual: Callable[[int], int] = lambda _: BATCH
+) -> Spec:
+    """The runs that a record describes.
+
+    Args:
+        file: where it is from, for messages.
+        record: a specification's, or one whose batch is None.
+        usual: the largest batch for so many cells, of a record that has none.
+    """
+    base, axes = record["base"], record["axes"]
+    varied = [key for _, points in axes for key in points[0]]
     for key in varied:
         if varied.count(key) > 1:
             raise ValueError(f"{file}: axes must set {key} once, got it in two axes")
     if "rule.name" not in base and "rule.name" not in varied:
         raise ValueError(f"{file}: rule.name must be given, got none")
     columns = ("rule.name", *(key for key in varied if key != "rule.name"))
-
     cells = []
-    for axis, settings in _points(file, design, base, axes):
-        run = _run(file, settings)
+    for axis, run in _points(file, record["design"], base, axes):
         row = tuple(_effective(key, run) for key in columns)
-        for seed in seeds:
+        for seed in record["seeds"]:
             config = dataclasses.replace(run.config, seed=seed)
             cells.append(Cell(axis, row, run._replace(config=config)))
-    batch = batch if "batch" in table else usual(len(cells))
-    record = {
-        "seeds": seeds,
-        "design": design,
-        "batch": batch,
-        "base": base,
-        "axes": [[axis.name, axis.points] for axis in axes],
-    }
-    record = json.loads(json.dumps(record))  # as it comes back from a file
-    return Spec(record, columns, tuple(cells), _batches(cells, batch))
+    batch = usual(len(cells)) if record["batch"] is None else record["batch"]
+    plain = json.loads(json.dumps({**record, "batch": batch}))  # as it comes back from a file
+    return Spec(plain, columns, tuple(cells), _batches(cells, batch))
+
+
+def _refuse_renamed(file: str, key: str) -> None:
+    for old, new in _RENAMED.items():
+        if f"{key}.".startswith(f"{old}."):
+            raise ValueError(f"{file}: {key} is now called {new}{key[len(old) :]}")
 
 
 def _count(file: str, key: str, value: Any) -> int:
@@ -186,7 +200,8 @@ def _leaves(file: str, table: Any, prefix: str = "") -> list[tuple[str, Any]]:
     return found
 
 
-def _axis(file: str, name: str, values: Any) -> _Axis:
+def _axis(file: str, name: str, values: Any) -> list[Settings]:
+    """The settings at each point of an axis."""
     if not isinstance(values, list) or not values:
         raise ValueError(f"{file}: axes: {name} must be a list of values, got {values!r}")
     if all(isinstance(value, Mapping) for value in values):
@@ -200,46 +215,41 @@ def _axis(file: str, name: str, values: Any) -> _Axis:
     for number, point in enumerate(points):
         if point in points[:number]:
             raise ValueError(f"{file}: axes: {name} must not repeat a value, got {values!r}")
-    return _Axis(name, points)
-
-
-def _points(
-    file: str, design: str, base: Settings, axes: list[_Axis]
-) -> list[tuple[str, Settings]]:
-    """Each combination of settings once, with the axis it lies on."""
-    if design == "grid":
-        combinations = itertools.product(*(axis.points for axis in axes))
-        return [("", dict(base, **_merged(points))) for points in combinations]
-    points = [(BASE, base)]
-    centre = _run(file, base)
-    for axis in axes:
-        for point in axis.points:
-            settings = {**base, **point}
-            if _run(file, settings) != centre:
-                points.append((axis.name, settings))
     return points
 
 
-def _merged(points: tuple[Settings, ...]) -> Settings:
-    return {key: value for point in points for key, value in point.items()}
+def _points(
+    file: str, design: str, base: Settings, axes: list[list[Any]]
+) -> list[tuple[str, Run]]:
+    """The run of each combination of settings, once, with the axis it lies on; seed 0."""
+    if design == "grid":
+        combinations = itertools.product(*(points for _, points in axes))
+        return [("", _run(file, functools.reduce(operator.or_, c, base))) for c in combinations]
+    centre = _run(file, base)
+    others = [(name, _run(file, base | point)) for name, points in axes for point in points]
+    return [(BASE, centre), *((name, run) for name, run in others if run != centre)]
 
 
-def _kind(file: str, key: str, settings: Settings) -> type:
-    """The class that a dotted key belongs to."""
-    section = key.partition(".")[0]
+def _kind(file: str, section: str, settings: Settings) -> type:
+    """The class whose fields a section sets."""
     if section == "training":
         return TrainingConfig
-    known = discover() if section == "rule" else FAMILIES
+    known = _registry.rules() if section == "rule" else _registry.families()
     name = settings.get(f"{section}.name", "random" if section == "family" else None)
     if not isinstance(name, str) or name not in known:
         raise ValueError(f"{file}: {section}.name must be one of {', '.join(known)}, got {name!r}")
     return known[name]
 
 
+_WANTED = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
+"""Types that a setting may have, beside choices."""
+
+
 def _value(file: str, key: str, settings: Settings) -> Any:
     """The value of a dotted key, refused unless it has the type of its field."""
     value = settings[key]
     section, _, name = key.partition(".")
+    _refuse_renamed(file, key)
     if section not in SECTIONS or not name:
         raise ValueError(
             f"{file}: {key} must be a setting of {', '.join(SECTIONS)} (section.name), "
@@ -247,23 +257,26 @@ def _value(file: str, key: str, settings: Settings) -> Any:
         )
     if key == "training.seed":
         raise ValueError(f"{file}: {key} is set by the key seeds, got {value!r}")
-    owner = _kind(file, key, settings)
+    owner = _kind(file, section, settings)
     if name == "name" and section != "training":
         return value
-    hints = get_type_hints(owner)
     known = [field.name for field in dataclasses.fields(owner) if field.name != "seed"]
     if name not in known:
         raise ValueError(
             f"{file}: {key} is unknown, got {value!r}; {owner.__name__} has {', '.join(known)}"
         )
-    kind = hints[name]
+    kind = get_type_hints(owner)[name]
     if get_origin(kind) is Literal:
         return _choice(file, key, get_args(kind), value)
-    if kind is float and type(value) in (int, float):
+    if kind not in _WANTED:
+        raise ValueError(
+            f"{file}: {key} cannot be set here, got {value!r}: its type is {kind}, and a "
+            "specification sets numbers, texts and truth values"
+        )
+    if kind is float and type(value) is int:
         return float(value)
-    if kind is not int or type(value) is not int:
-        wanted = {int: "an integer", float: "a number"}.get(kind, "left alone")
-        raise ValueError(f"{file}: {key} must be {wanted}, got {value!r}")
+    if type(value) is not kind:
+        raise ValueError(f"{file}: {key} must be {_WANTED[kind]}, got {value!r}")
     return value
 
 
@@ -272,34 +285,34 @@ def _run(file: str, settings: Settings) -> Run:
     values = {key: _value(file, key, settings) for key in settings}
     parts = []
     for section in SECTIONS:
+        kind = _kind(file, section, settings)
         fields = {
             key.partition(".")[2]: value
             for key, value in values.items()
             if key.startswith(f"{section}.") and key not in ("rule.name", "family.name")
         }
+        for field in dataclasses.fields(kind):
+            missing = dataclasses.MISSING
+            needed = field.init and field.default is missing and field.default_factory is missing
+            if needed and field.name not in fields:
+                raise ValueError(f"{file}: {section}.{field.name} must be given, got none")
         try:
-            parts.append(_kind(file, f"{section}.", settings)(**fields))
+            parts.append(kind(**fields))
         except ValueError as error:
-            if str(error).startswith(f"{file}: "):
-                raise
             raise ValueError(f"{file}: {section}.{error}") from error
-    rule, family, config = parts
+    run = Run(*parts)
     try:
-        check_fit(rule, family)
+        check_fit(run.rule, run.family)
     except ValueError as error:
         raise ValueError(f"{file}: rule.{error}") from error
-    return Run(rule, family, config)
+    return run
 
 
 def _effective(key: str, run: Run) -> Any:
     """The value that a run has for a dotted key, set or default; "" if it has none."""
     section, _, name = key.partition(".")
-    part = {"rule": run.rule, "family": run.family, "training": run.config}[section]
-    if key == "rule.name":
-        return run.rule.name()
-    if key == "family.name":
-        return next(name for name, kind in FAMILIES.items() if type(part) is kind)
-    return getattr(part, name, "")
+    part = run[SECTIONS.index(section)]
+    return _registry.name_of(type(part)) if name == "name" else getattr(part, name, "")
 
 
 def _batches(cells: list[Cell], largest: int) -> tuple[tuple[int, ...], ...]:

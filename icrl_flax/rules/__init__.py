@@ -3,9 +3,6 @@
 Each rule's class is also an attribute of this package: `icrl_flax.rules.Td`.
 """
 
-import importlib
-import inspect
-import pkgutil
 from typing import Any
 
 from icrl_flax.rules.base import Features, Rule, probability, size, step_size
@@ -36,23 +33,15 @@ __all__ = [
 
 
 def discover() -> dict[str, type[Rule]]:
-    """Every rule defined in a module of this package, by its command-line name.
+    """Every rule by its command-line name: the files of this package, and what is registered.
 
     Raises:
         ValueError: if two rules have the same name.
+        ImportError: if an installed package's rules cannot be imported.
     """
-    found: dict[str, type[Rule]] = {}
-    for info in sorted(pkgutil.iter_modules(__path__), key=lambda info: info.name):
-        module = importlib.import_module(f"{__name__}.{info.name}")
-        for _, member in inspect.getmembers(module, inspect.isclass):
-            if not issubclass(member, Rule) or inspect.isabstract(member):
-                continue
-            if member.__module__ != module.__name__:  # imported from elsewhere
-                continue
-            if member.name() in found:
-                raise ValueError(f"two rules are called {member.name()!r}")
-            found[member.name()] = member
-    return found
+    from icrl_flax import _registry  # which needs this package
+
+    return _registry.rules()
 
 
 def __getattr__(name: str) -> Any:
