@@ -39,7 +39,6 @@ from icrl_flax import (
     cli,
     construct,
     embed,
-    interact,
     load,
     optimal_action_values,
     rescale,
@@ -47,6 +46,7 @@ from icrl_flax import (
     split,
     verify,
 )
+from icrl_flax.control import interact
 from icrl_flax.experience import epsilon_mix
 from icrl_flax.mdps import ChainMDPs, DeterministicMDPs, SparseMDPs, policy_value
 from icrl_flax.rules import discover
@@ -192,7 +192,7 @@ WRONG = [
     (lambda: TrainingConfig(decay=float("nan")), "decay", "nan"),
     (lambda: TrainingConfig(gain=-1.0), "gain", "-1.0"),
     (lambda: TrainingConfig(parameters="half"), "parameters", "'half'"),
-    (lambda: TrainingConfig(method="momentum"), "method", "'momentum'"),
+    (lambda: TrainingConfig(optimizer="momentum"), "optimizer", "'momentum'"),
     (lambda: TrainingConfig(schedule="linear"), "schedule", "'linear'"),
     (lambda: TrainingConfig(attention="cosine"), "attention", "'cosine'"),
     (lambda: TrainingConfig(floor=1.5), "floor", "1.5"),
