@@ -38,19 +38,18 @@ from icrl_flax import (
     align,
     cli,
     construct,
-    discover,
     embed,
-    interact,
     load,
     optimal_action_values,
-    policy_value,
     rescale,
     rollout,
     split,
     verify,
 )
+from icrl_flax.control import interact
 from icrl_flax.experience import epsilon_mix
-from icrl_flax.mdps import ChainMDPs, DeterministicMDPs, SparseMDPs
+from icrl_flax.mdps import ChainMDPs, DeterministicMDPs, SparseMDPs, policy_value
+from icrl_flax.rules import discover
 from icrl_flax.training import checkpoint as checkpoint
 
 HALF = jnp.full((3, 2), 0.5)
@@ -193,7 +192,7 @@ WRONG = [
     (lambda: TrainingConfig(decay=float("nan")), "decay", "nan"),
     (lambda: TrainingConfig(gain=-1.0), "gain", "-1.0"),
     (lambda: TrainingConfig(parameters="half"), "parameters", "'half'"),
-    (lambda: TrainingConfig(method="momentum"), "method", "'momentum'"),
+    (lambda: TrainingConfig(optimizer="momentum"), "optimizer", "'momentum'"),
     (lambda: TrainingConfig(schedule="linear"), "schedule", "'linear'"),
     (lambda: TrainingConfig(attention="cosine"), "attention", "'cosine'"),
     (lambda: TrainingConfig(floor=1.5), "floor", "1.5"),
