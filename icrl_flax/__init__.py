@@ -22,7 +22,7 @@ from icrl_flax.attention import (
 from icrl_flax.attention.block import Block, EffectiveBlock
 from icrl_flax.control import BlockAgent, EvaluationConfig, Task, draw_task, evaluate
 from icrl_flax.experience import Window, rollout
-from icrl_flax.experiments.run import read_sweep, sweep
+from icrl_flax.experiments import read_sweep, sweep
 from icrl_flax.mdps import (
     MDPFamily,
     RandomMDPs,
@@ -45,7 +45,7 @@ from icrl_flax.training import (
     train,
     train_iter,
 )
-from icrl_flax.verification import verify
+from icrl_flax.verification import random_case, verify
 
 __all__ = [
     "ActorCritic",
@@ -79,6 +79,7 @@ __all__ = [
     "linear_attention",
     "load",
     "optimal_action_values",
+    "random_case",
     "read_sweep",
     "readout",
     "register",

@@ -18,7 +18,6 @@ from icrl_flax.theory.moments import fold_pairs
 PACKAGE_FOLDER = pathlib.Path(icrl_flax.__file__).parent
 
 
-
 def unannotated(source: str) -> list[str]:
     """Public functions and methods in a module's source that lack an annotation, and which."""
     found = []

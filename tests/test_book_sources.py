@@ -1,11 +1,16 @@
-"""The chapters' cross-references: the paper's numbers are all there, once, and linked."""
+"""The chapters' cross-references, and what of the library their code uses."""
 
+import ast
+import importlib
 import re
 from collections import Counter
 from pathlib import Path
 
 import jupytext
 import pytest
+
+import icrl_flax
+from icrl_flax.rules import discover
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.md"))
@@ -20,8 +25,8 @@ PAPER_RESULTS = {
     "Lemma C.1": ("lemma", "lemma-c1"),
     "Lemma C.2": ("lemma", "lemma-c2"),
     "Proposition 3.1": ("proposition", "proposition-3-1"),
-    "Algorithm 1": ("rule", "rule-1"),
-    "Algorithm 2": ("rule", "rule-2"),
+    "Algorithm 1": ("algorithm", "algorithm-1"),
+    "Algorithm 2": ("algorithm", "algorithm-2"),
     "Assumption 1": ("assumption", "assumption-1"),
 }
 
@@ -140,3 +145,103 @@ def test_the_check_of_first_mentions_sees_what_it_should():
         "eq. (14)",
     ]
     assert unlinked_first_mentions("Lemma C.2, {prf:ref}`Lemma C.2 <lemma-c2>`") == ["Lemma C.2"]
+
+
+ROOMS = (
+    "mdps",
+    "experience",
+    "attention",
+    "attention.symbolic",  # which needs SymPy, and is therefore no part of `attention` itself
+    "rules",
+    "control",
+    "training",
+    "experiments",
+    "theory",
+    "plots",
+)
+
+
+def public_names() -> dict[str, set[str]]:
+    """What chapters may use, by the dotted name of the package that offers it."""
+    names = {"icrl_flax": {*icrl_flax.__all__, *(room for room in ROOMS if "." not in room)}}
+    for room in ROOMS:
+        module = importlib.import_module(f"icrl_flax.{room}")
+        names[module.__name__] = set(module.__all__)
+    names["icrl_flax.attention"].add("symbolic")
+    names["icrl_flax.rules"] |= {kind.__name__ for kind in discover().values()}
+    return names
+
+
+def private_uses(code: str, public: dict[str, set[str]]) -> list[str]:
+    """Imports and attributes of the library in some code that are not among the public names.
+
+    Code that is a text in the code, to be written to a file, is looked at too.
+    """
+    found, aliases = [], {}
+
+    def use(package: str, name: str) -> None:
+        if name not in public.get(package, ()):
+            found.append(f"{package}.{name}")
+
+    def dotted(node: ast.expr) -> str | None:
+        """The package that an expression names, if it names one."""
+        if isinstance(node, ast.Name):
+            return aliases.get(node.id)
+        if isinstance(node, ast.Attribute) and (package := dotted(node.value)):
+            return name if (name := f"{package}.{node.attr}") in public else None
+        return None
+
+    tree = ast.parse(code)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for each in node.names:
+                if each.name.partition(".")[0] == "icrl_flax":
+                    if (each.name, each.asname) != ("icrl_flax", "icrl"):
+                        found.append(f"import {each.name} as {each.asname}")
+                    aliases["icrl"] = "icrl_flax"
+        elif isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("icrl_flax."):
+            for each in node.names:
+                use(node.module, each.name)
+                if (full := f"{node.module}.{each.name}") in public:
+                    aliases[each.asname or each.name] = full
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and (package := dotted(node.value)):
+            use(package, node.attr)
+        elif isinstance(node, ast.Constant) and "import icrl_flax" in str(node.value):
+            found += private_uses(node.value, public)
+    return found
+
+
+@pytest.mark.parametrize("source", CHAPTERS, ids=lambda source: source.stem)
+def test_chapters_use_public_names_only(source):
+    pytest.importorskip("seaborn", reason="needs the book's extra")
+    pytest.importorskip("sympy", reason="needs the book's extra")
+    cells = jupytext.read(source).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    assert not private_uses(code, public_names())
+
+
+def test_private_names_are_seen():
+    public = {
+        "icrl_flax": {"Sarsa", "rules", "attention"},
+        "icrl_flax.rules": {"Td"},
+        "icrl_flax.attention": {"symbolic"},
+        "icrl_flax.attention.symbolic": {"symbols"},
+    }
+    fine = """
+import icrl_flax as icrl
+from icrl_flax import Sarsa, rules
+from icrl_flax.attention import symbolic
+icrl.Sarsa(d=3).tokens, icrl.rules.Td.name(), rules.Td, symbolic.symbols, x.rules.Sarsa
+"""
+    assert private_uses(fine, public) == []
+    for code, name in {
+        "import icrl_flax": "import icrl_flax as None",
+        "import icrl_flax.rules.td as td": "import icrl_flax.rules.td as td",
+        "from icrl_flax import theory": "icrl_flax.theory",
+        "from icrl_flax.rules.td import Td": "icrl_flax.rules.td.Td",
+        "import icrl_flax as icrl\nf(icrl.rules.sarsa.Sarsa)": "icrl_flax.rules.sarsa",
+        "from icrl_flax import rules as r\nr.__path__": "icrl_flax.rules.__path__",
+        "FILE = 'import icrl_flax as icrl\\nicrl.split'": "icrl_flax.split",
+    }.items():
+        assert private_uses(code, public) == [name]

@@ -4,13 +4,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icrl_flax import ActorCritic, Effective, build_prompt, construct
+from icrl_flax import (
+    ActorCritic,
+    Effective,
+    RandomMDPs,
+    Sarsa,
+    TrainingConfig,
+    build_prompt,
+    construct,
+    train,
+)
+from icrl_flax.verification import Verdict
 
 matplotlib = pytest.importorskip("matplotlib")
 pytest.importorskip("seaborn")
 matplotlib.use("agg")
 plots = pytest.importorskip("icrl_flax.plots")
-plt = plots.plt
+plt = pytest.importorskip("matplotlib.pyplot")
 
 
 @pytest.fixture(autouse=True)
@@ -122,3 +132,31 @@ def test_loss_figure_scales_the_schedule_to_the_last_median():
     assert schedule.get_ydata()[-1] == loss.get_ydata()[-1]
     assert axes.get_title(loc="left") == "Losses"
     assert len(plots.loss_figure({"run": np.ones(3)}, "Losses").axes[0].lines) == 1
+
+
+def test_a_band_has_the_colour_of_its_line():
+    axes = plt.figure().subplots()
+    curves = map(np.array, ([0, 1], [1, 1], [2, 3], [4, 5]))
+    plots.draw_band(*curves, axes, alpha=0.5, color="C3", ls="--")
+    (line,), (band,) = axes.lines, axes.collections
+    assert line.get_linestyle() == "--"
+    np.testing.assert_array_equal(line.get_ydata(), [2, 3])
+    np.testing.assert_allclose(band.get_facecolor(), [matplotlib.colors.to_rgba("C3", 0.5)])
+    outline = band.get_paths()[0].vertices
+    assert {tuple(point) for point in outline} == {(0, 1), (0, 4), (1, 1), (1, 5)}
+    assert axes.get_xlim() == (0, 1)
+
+
+def test_tables_of_verdicts_and_runs():
+    verdicts = [Verdict("td", "float64", 10, 1e-14, 1e-12), Verdict("td", "float32", 10, 1, 1e-5)]
+    table = plots.verdict_table(verdicts)
+    assert list(table.holds) == [True, False]
+    assert list(table["dtype"]) == ["float64", "float32"]
+    config = TrainingConfig(seed=5, mdps=30)
+    run = train(Sarsa(d=3), RandomMDPs(3, 2), config)
+    table = plots.run_table([run, run])
+    assert table.index.name == "seed"
+    assert list(table.index) == [5]
+    assert table["loss, last 1000"][5] == pytest.approx(run.losses[-1000:].mean())
+    assert table["c"][5] == run.alignment().c
+    assert table["cosine"][5] == run.alignment().cosine

@@ -1,8 +1,10 @@
-"""Show the library's signatures and docstrings as they were written.
+"""Show the library's signatures and docstrings as they were written, of all that is public.
 
 Autodoc prints annotations as the interpreter holds them: aliases spelt out, private
 paths of other packages.  Here a signature is the source's own text, in which shapes
-stand as the author wrote them, and every public name of the library is a link.
+stand as the author wrote them, and every public name of the library is a link.  The
+directive `library-rest` documents what a package offers and no page does: a rule in a new
+file has its place without an edit.
 """
 
 import ast
@@ -18,9 +20,11 @@ from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
 DOCUMENTED = re.compile(r"^\.\. (?:auto(?:class|function|data)|py:data):: (\S+)", flags=re.M)
+REST = re.compile(r"^\.\. library-rest:: (\S+)", flags=re.M)
 # A word between single backquotes, which are not part of double ones or of a role.
 CODE = re.compile(r"(?<![`:\w])`([^`\n]+)`(?![`_])")
 # What reStructuredText would take for markup: |s| and *heads.
@@ -29,16 +33,59 @@ MARKUP = re.compile(r"(?<!\\)\||(?<![\\*\w])\*(?=\w)(?![^*\n]*\w\*)")
 COLON, HELD_COLON = re.compile(r":(?=\s)"), "\ue000"
 
 
+def pages(app: Sphinx) -> list[str]:
+    """Return the texts of the pages that document the library."""
+    patterns = app.config.api_reference_pages
+    found = (page for pattern in patterns for page in sorted(Path(app.srcdir).glob(pattern)))
+    return [page.read_text(encoding="utf-8") for page in found]
+
+
 def documented_paths(app: Sphinx) -> dict[str, str]:
     """Return the full path of everything that the pages document, by its last name."""
     if "paths" not in app.env.temp_data:
         paths: dict[str, str] = {}
-        for pattern in app.config.api_reference_pages:
-            for page in sorted(Path(app.srcdir).glob(pattern)):
-                for path in DOCUMENTED.findall(page.read_text(encoding="utf-8")):
-                    paths.setdefault(path.rpartition(".")[2], path)
+        for path in (path for text in pages(app) for path in DOCUMENTED.findall(text)):
+            paths.setdefault(path.rpartition(".")[2], path)
+        for package in (package for text in pages(app) for package in REST.findall(text)):
+            paths |= rest(package, paths)
         app.env.temp_data["paths"] = paths
     return app.env.temp_data["paths"]
+
+
+def rest(package: str, documented: dict[str, str]) -> dict[str, str]:
+    """Return what a package offers beside the documented names: full paths by name.
+
+    It offers what `__all__` lists, and the values of its function `discover`, if it has one.
+    """
+    module = importlib.import_module(package)
+    found = getattr(module, "discover", dict)().values()
+    names = [*module.__all__, *sorted(each.__name__ for each in found)]
+    return {name: f"{package}.{name}" for name in names if name not in documented}
+
+
+class LibraryRest(SphinxDirective):
+    """Document what a package offers and no page documents; of what is found, the settings."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return the nodes of autodoc's directives."""
+        (package,) = self.arguments
+        module, lines = importlib.import_module(package), []
+        written = {path for text in pages(self.env.app) for path in DOCUMENTED.findall(text)}
+        for name, path in documented_paths(self.env.app).items():
+            if path in written or path != f"{package}.{name}":
+                continue
+            kind = getattr(module, name)
+            if isinstance(kind, type):
+                lines += [f".. autoclass:: {path}"]
+                lines += [] if name in module.__all__ else ["   :no-members:"]
+            elif inspect.isroutine(inspect.unwrap(kind)):
+                lines += [f".. autofunction:: {path}"]
+            else:
+                lines += [f".. py:data:: {path}"]  # whose words only its own module has
+            lines += [""]
+        return self.parse_text_to_nodes("\n".join(lines))
 
 
 class Links(ast.NodeTransformer):
@@ -216,6 +263,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     # Glob patterns of the pages that document the library.
     app.add_config_value("api_reference_pages", [], "env")
     app.connect("missing-reference", resolve_alias)
+    app.add_directive("library-rest", LibraryRest)
     app.setup_extension("sphinx.ext.autodoc")
     app.setup_extension("sphinx.ext.napoleon")
     app.connect("autodoc-process-signature", as_written)

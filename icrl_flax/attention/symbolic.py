@@ -3,6 +3,8 @@
 import sympy
 from sympy import Matrix
 
+__all__ = ["block_output", "embed", "symbols"]
+
 
 def symbols(name: str, rows: int, columns: int = 1) -> Matrix:
     """A matrix of distinct symbols name_ij."""

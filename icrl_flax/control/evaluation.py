@@ -18,13 +18,13 @@ from jaxtyping import Array, Float, Int, Key
 from icrl_flax import _ambient, _checks
 from icrl_flax.attention.block import Block
 from icrl_flax.control.agents import BlockAgent
-from icrl_flax.control.closed_loop import closed_loop
+from icrl_flax.control.closed_loop import Agent, closed_loop
 from icrl_flax.control.returns import Returns, returns_of
 from icrl_flax.control.tasks import Task, draw_task
 from icrl_flax.experience.policies import greedy
 from icrl_flax.mdps.families import MDPFamily, RandomMDPs
 from icrl_flax.mdps.tabular import TabularMDP
-from icrl_flax.mdps.values import optimal_action_values
+from icrl_flax.mdps.values import expected_return, optimal_action_values
 from icrl_flax.rules.base import Features, Rule
 
 
@@ -158,6 +158,25 @@ def policies_of(
     """The table that each frozen iterate stands for, in one of the POLICY_KINDS."""
     per_task = jax.vmap(lambda features, u: policy_kind(rule, features, u))
     return jax.vmap(per_task, in_axes=(None, 0))(features, u)
+
+
+def exact_returns(
+    keys: Key[Array, " tasks"], tasks: Task, rule: Rule, agent: Agent, config: EvaluationConfig
+) -> Float[np.ndarray, "points tasks"]:
+    """Exact returns of the policies that an agent's iterates stand for in closed loop.
+
+    Args:
+        keys: randomness of each task, as `draw_tasks` gives it.
+        tasks: what it acts in.
+        rule: says how parameters act.
+        agent: makes new parameters of a window.
+        config: says after how many windows an iterate is frozen.
+    """
+    history = closed_loop(keys, tasks, rule, agent, config.steps, config.window_length)
+    frozen = history[:, config.points].swapaxes(0, 1)
+    policies = policies_of(rule, POLICY_KINDS["policy"], tasks.features, frozen)
+    of_one_point = jax.vmap(expected_return)
+    return np.asarray(jax.vmap(of_one_point, in_axes=(None, 0))(tasks.mdp, policies))
 
 
 def oracle_policy(mdp: TabularMDP) -> Float[Array, "S A"]:

@@ -11,14 +11,15 @@ from icrl_flax.theory.manifold import (
     conserved,
     inner,
     nearest_scale,
+    nearest_scales,
     norm,
     predicted_scale,
     project_normal,
     tangent,
     tube_points,
 )
-from icrl_flax.theory.moments import Moments
-from icrl_flax.theory.population import Population, draw_population, offset
+from icrl_flax.theory.moments import Moments, fold_pairs
+from icrl_flax.theory.population import Population, draw_population, offset, point, xavier_starts
 from icrl_flax.theory.richness import (
     Richness,
     bootstrap,
@@ -30,6 +31,7 @@ from icrl_flax.theory.spectrum import (
     Modes,
     SecondMoments,
     lanczos,
+    largest_eigenvalue,
     linearised_loss,
     linearised_slope,
     modes,
@@ -54,16 +56,20 @@ __all__ = [
     "constants",
     "descend",
     "draw_population",
+    "fold_pairs",
     "gradient_flow",
     "inner",
     "kappa_r",
     "lanczos",
+    "largest_eigenvalue",
     "linearised_loss",
     "linearised_slope",
     "modes",
     "nearest_scale",
+    "nearest_scales",
     "norm",
     "offset",
+    "point",
     "predicted_scale",
     "project_normal",
     "richness",
@@ -74,4 +80,5 @@ __all__ = [
     "tangent",
     "tube_points",
     "witness",
+    "xavier_starts",
 ]

@@ -94,6 +94,12 @@ def nearest_scale(theta: Effective, optimum: Effective) -> float:
     return float(real[np.argmin(cost)])
 
 
+def nearest_scales(theta: Effective, optimum: Effective) -> Float[np.ndarray, " batch"]:
+    """`nearest_scale` of each θ of a batch."""
+    pairs = zip(*map(np.asarray, theta), strict=True)
+    return np.array([nearest_scale(Effective(*pair), optimum) for pair in pairs])
+
+
 def conserved(theta: Effective) -> Float[Array, ""]:
     """‖P12‖²_F − ‖V̄21‖²_F, which the gradient flow of L does not change.
 
@@ -103,7 +109,9 @@ def conserved(theta: Effective) -> Float[Array, ""]:
     return jnp.vdot(theta.P12, theta.P12) - jnp.vdot(theta.V21, theta.V21)
 
 
-def predicted_scale(optimum: Effective, invariant: float | Float[Array, ""]) -> Float[Array, ""]:
+def predicted_scale(
+    optimum: Effective, invariant: float | Float[Array | np.ndarray, "*batch"]
+) -> Float[Array, "*batch"]:
     """|c| of the point ±θ̄(c) at which the conserved quantity has the given value.
 
     c² is the positive root of c²‖P⋆12‖² − c⁻²‖V̄⋆21‖² = invariant.

@@ -8,14 +8,17 @@ X is linear in Δ, Y quadratic. Written so, the error has no cancellation in it:
 keeps its relative accuracy however close θ is to the optimum.
 """
 
+from collections.abc import Iterable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from icrl_flax import _checks
-from icrl_flax.attention.weights import Effective
+from icrl_flax.attention.weights import Effective, initial_effective
 from icrl_flax.control.closed_loop import interact
 from icrl_flax.control.tasks import draw_task
 from icrl_flax.experience.window import Window
@@ -104,6 +107,19 @@ def _through(
 def offset(theta: Effective, optimum: Effective, c: float | Float[Array, ""]) -> Effective:
     """Δ with θ = θ̄(c) + Δ."""
     return Effective(theta.P12 - c * optimum.P12, theta.V21 - optimum.V21 / c)
+
+
+def point(optimum: Effective, c: float | Float[Array, ""], delta: Effective) -> Effective:
+    """θ̄(c) + Δ, which `offset` takes apart; Δ may be a batch."""
+    return Effective(c * optimum.P12 + delta.P12, optimum.V21 / c + delta.V21)
+
+
+def xavier_starts(rule: Rule, seeds: Iterable[int], gain: float = 0.1) -> Effective:
+    """Starts as those of the paper's training, in float64: one for each seed, stacked."""
+    each = [
+        initial_effective(nnx.Rngs(s), rule.p, rule.q, gain, jnp.dtype("float64")) for s in seeds
+    ]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
 
 
 def draw_population(

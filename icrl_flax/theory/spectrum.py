@@ -145,6 +145,16 @@ def smallest_eigenvalues(
     return values, vectors[:, order]
 
 
+def largest_eigenvalue(
+    moments: SecondMoments, c: float
+) -> tuple[float, Float[np.ndarray, " both"]]:
+    """The largest eigenvalue of the Hessian at θ̄(c), with its eigenvector."""
+    size = moments.flatten(moments.optimum).size
+    products = Products((size, size), lambda v: moments.apply(c, v))
+    value, vector = scipy.sparse.linalg.eigsh(products, k=1, v0=start_vector(size))
+    return float(value[0]), vector[:, 0]
+
+
 class Modes(NamedTuple):
     """What the linearised flow needs to know of Δ(0).
 

@@ -4,7 +4,7 @@ from icrl_flax.training.blocks import block_of, initial_block
 from icrl_flax.training.checkpoint import load, save
 from icrl_flax.training.config import TrainingConfig
 from icrl_flax.training.fit import Fit, fit, sample_loss
-from icrl_flax.training.loop import train, train_iter
+from icrl_flax.training.loop import in_order, train, train_iter
 from icrl_flax.training.result import Run, TrainingResult, joined
 from icrl_flax.training.stream import Examples, stream
 
@@ -16,6 +16,7 @@ __all__ = [
     "TrainingResult",
     "block_of",
     "fit",
+    "in_order",
     "initial_block",
     "joined",
     "load",

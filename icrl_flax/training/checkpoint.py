@@ -240,10 +240,10 @@ def _result(path: Path, run: Run, record: dict[str, Any], tensors: Tensors) -> T
     heads = () if rule.heads == 1 else (rule.heads,)
     if config.parameters == "effective":
         kind, p, q = Effective, rule.p, rule.q
-        shapes = Effective((*heads, p, q + 1), (*heads, q, p))
+        shapes = (*heads, p, q + 1), (*heads, q, p)
     else:
-        kind, shapes = Matrices, Matrices(rule.weights_shape, rule.weights_shape)
-    theta = kind(*(tensors[f"theta/{name}"] for name in kind._fields))
+        kind, shapes = Matrices, (rule.weights_shape, rule.weights_shape)
+    theta: Any = [tensors[f"theta/{name}"] for name in kind._fields]
     losses, diverged = tensors["losses"], record["diverged_at"] >= 0
     if losses.ndim != 1:
         raise ValueError(f"losses must have one axis, got shape {losses.shape}")
@@ -259,7 +259,7 @@ def _result(path: Path, run: Run, record: dict[str, Any], tensors: Tensors) -> T
     return TrainingResult(
         runs=(run,),
         several=False,
-        state=jax.tree.map(lambda leaf: leaf[None], State(theta, optimizer_state)),
+        state=jax.tree.map(lambda leaf: leaf[None], State(kind(*theta), optimizer_state)),
         losses=losses,
         diverged_at=record["diverged_at"],
         mdps=record["completed_mdps"],

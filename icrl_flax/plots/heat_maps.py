@@ -1,0 +1,98 @@
+"""Matrices as pictures: prompts and weights."""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from jaxtyping import Array, Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from icrl_flax.attention.weights import Effective, embed
+
+
+def heat_map(
+    matrix: Float[Array, "rows columns"],
+    axes: Axes,
+    *,
+    limit: float | None = None,
+    **options: Any,
+) -> Axes:
+    """A matrix, pale at zero, red above and blue below, on a symmetric scale.
+
+    Args:
+        matrix: what to draw.
+        axes: where.
+        limit: value of the darkest red; the largest |entry| if not given.
+        options: passed on to `seaborn.heatmap`.
+    """
+    limit = float(np.abs(matrix).max()) if limit is None else limit
+    defaults = {"square": True, "xticklabels": False, "yticklabels": False, "cbar": False}
+    sns.heatmap(
+        np.asarray(matrix),
+        ax=axes,
+        cmap="vlag",
+        vmin=-limit,
+        vmax=limit,
+        **{**defaults, **options},
+    )
+    sns.despine(ax=axes, left=False, bottom=False, top=False, right=False)
+    return axes
+
+
+def prompt_figure(H: Float[Array, "D columns"], rows: dict[str, int]) -> Figure:
+    """A prompt as a picture: one column per transition, the parameters last.
+
+    Args:
+        H: eq. (4) or (13).
+        rows: heights of the prompt's bands from the top, by name; the last ones
+            belong to the parameter column.
+    """
+    figure, axes = plt.subplots(figsize=(6.4, 5.2))
+    heat_map(H, axes, square=False, cbar=True, cbar_kws={"label": "entry"})
+    top, lowest, n = 0, -np.inf, H.shape[1] - 1
+    for name, height in rows.items():
+        axes.axhline(top, color="0.25", lw=0.8)
+        # Bands of height 1 lie closer together than their labels can.
+        lowest = max(top + height / 2, lowest + H.shape[0] / 20)
+        axes.text(-0.6, lowest, name, ha="right", va="center")
+        top += height
+    axes.axvline(n, color="0.25", lw=0.8)
+    axes.set_title(f"The prompt H, {H.shape[0]} × {H.shape[1]}")
+    axes.set_xticks([n / 2, n + 0.5], [f"{n} transitions", "parameters"], rotation=0)
+    axes.set_xlabel("column")
+    return figure
+
+
+def weights_figure(aligned: Effective, optimum: Effective, title: str) -> Figure:
+    """Figure 2: trained P and V beside the theory's, on the theory's scale.
+
+    Args:
+        aligned: the trained blocks with their scale and sign undone.
+        optimum: P⋆12 and V̄⋆21.
+        title: what was trained.
+    """
+    p, width = optimum.P12.shape
+    D = p + width
+    figure, axes = plt.subplots(2, 2, figsize=(7.6, 7.2), sharex=True, sharey=True)
+    columns = (("trained, scale and sign aligned", aligned), ("theory", optimum))
+    limits = [float(np.abs(matrix).max()) for matrix in embed(optimum)]
+    for column, (name, effective) in enumerate(columns):
+        for row, (letter, matrix) in enumerate(zip("PV", embed(effective), strict=True)):
+            place = axes[row, column]
+            heat_map(
+                matrix,
+                place,
+                limit=limits[row],
+                cbar=column == 1,
+                cbar_kws={"shrink": 0.8, "label": f"entry of {letter}"},
+            )
+            place.axhline(p, color="0.5", lw=0.6)
+            place.axvline(p, color="0.5", lw=0.6)
+            place.set_title(f"{letter}, {name}")
+            place.set_xticks([p / 2, p + width / 2], [f"{p} context", f"{width} param."])
+            place.set_yticks([p / 2, p + width / 2], [f"{p} context", f"{width} param."])
+            place.tick_params(axis="y", rotation=90)
+    figure.suptitle(f"{title}: P and V, {D} × {D}")
+    return figure
