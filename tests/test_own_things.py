@@ -136,6 +136,22 @@ def test_help_shows_the_first_sentence(mine, capsys):
     assert "gentle" in printed
 
 
+def test_options_of_one_name_are_told_apart(mine, capsys):
+    """Both a family and the protocol, or the training, may have a length or a seed."""
+    mine.write_text(RULE.replace("size", "length"))
+    for command, other in (["evaluate"], "--steps"), (["train", "sarsa"], "--windows"):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main([*command, "--import", str(mine), "--family", "gentle", "--help"])
+        assert stopped.value.code == 0
+        printed = capsys.readouterr().out
+        assert ("--family.length" in printed) == (command == ["evaluate"])
+        assert ("--family.n-states" in printed) == (command == ["evaluate"])
+        assert f"{other} " in printed
+    assert cli.main(["train", "sarsa", "--d=2", "--mdps=2", "--windows=2", "--out=run"]) == 0
+    options = ["--family=gentle", "--family.length=0.5", "--length=2", *BRIEF[:-1]]
+    assert cli.main(["evaluate", "run", "--import", str(mine), *options]) == 0
+
+
 BAD_FILES = {
     "absent": (None, 2, "cannot read"),
     "empty": ("x = 1", 2, "defines no rule and no family"),

@@ -1,11 +1,13 @@
 """`python -m icrl_flax verify`: constructions held against their teachers."""
 
+from collections.abc import Callable
+
 from icrl_flax import _checks, _registry
 from icrl_flax.cli.console import say, usage
 from icrl_flax.verification import verify
 
 
-def command(rules: tuple[str, ...] = (), sizes: int = 2, seed: int = 0):
+def command(rules: tuple[str, ...] = (), sizes: int = 2, seed: int = 0) -> Callable[[], int]:
     """Check the constructions on random sizes in float64 and float32.
 
     Args:
