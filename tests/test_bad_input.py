@@ -23,7 +23,6 @@ from icrl_flax import (
     align,
     construct,
     embed,
-    interact,
     optimal_action_values,
     rescale,
     rollout,
