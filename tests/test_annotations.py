@@ -11,7 +11,8 @@ import jaxtyping
 import pytest
 
 import icrl_flax
-from icrl_flax import Examples, Sarsa, augment, discover
+from icrl_flax import Examples, Sarsa, augment
+from icrl_flax.rules import discover
 from icrl_flax.theory.moments import fold_pairs
 
 PACKAGE_FOLDER = pathlib.Path(icrl_flax.__file__).parent
