@@ -24,6 +24,7 @@ from icrl_flax.control import BlockAgent, EvaluationConfig, Task, draw_task, eva
 from icrl_flax.experience import Window, rollout
 from icrl_flax.experiments import read_sweep, sweep
 from icrl_flax.mdps import (
+    Fixed,
     MDPFamily,
     RandomMDPs,
     TabularMDP,
@@ -55,6 +56,7 @@ __all__ = [
     "EffectiveBlock",
     "EvaluationConfig",
     "Examples",
+    "Fixed",
     "LinearAttentionBlock",
     "MDPFamily",
     "RandomMDPs",

@@ -17,8 +17,7 @@ from icrl_flax.cli.options import fields_of, options
 from icrl_flax.control.tasks import check_fit
 from icrl_flax.experiments.progress import Progress
 from icrl_flax.training.blocks import initial_block
-from icrl_flax.training.checkpoint import _file as file_of
-from icrl_flax.training.checkpoint import load, save
+from icrl_flax.training.checkpoint import checkpoint_path, load, save
 from icrl_flax.training.config import TrainingConfig
 from icrl_flax.training.loop import train_iter
 from icrl_flax.training.prefetch import prefetch
@@ -65,7 +64,7 @@ def train(out: Path, run: Run, save_every: int | None, resume: bool) -> int:
             _checks.positive_integer("save_every", save_every)
         check_fit(rule, family)
         jax.eval_shape(lambda key: initial_block(key, rule, config).theta, jax.random.key(0))
-        out = file_of(out)
+        out = checkpoint_path(out)
         start = _start(out, run) if resume and out.exists() else None
         if start is None:
             _files.new_file(out)
