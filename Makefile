@@ -31,9 +31,9 @@ test: $(INSTALLED) ## run the tests, then execute every stale notebook
 	$(BIN)/python -m pytest tests
 	$(BIN)/python tools/notebooks.py
 
-# The threshold is in pyproject.toml.
+# The threshold is in pyproject.toml. Here -n is said, since pytest-cov has to know it early.
 coverage: $(INSTALLED) ## run the tests and list the lines and branches that none reaches
-	$(BIN)/python -m pytest tests --cov
+	$(BIN)/python -m pytest tests --cov -n auto --dist worksteal
 
 mutants: $(INSTALLED) ## list the wrong signs, indices and factors that no test notices
 	$(BIN)/python tools/mutate.py

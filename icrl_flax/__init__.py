@@ -22,8 +22,9 @@ from icrl_flax.attention import (
 from icrl_flax.attention.block import Block, EffectiveBlock
 from icrl_flax.control import BlockAgent, EvaluationConfig, Task, draw_task, evaluate
 from icrl_flax.experience import Window, rollout
-from icrl_flax.experiments.run import read_sweep, sweep
+from icrl_flax.experiments import read_sweep, sweep
 from icrl_flax.mdps import (
+    Fixed,
     MDPFamily,
     RandomMDPs,
     TabularMDP,
@@ -55,6 +56,7 @@ __all__ = [
     "EffectiveBlock",
     "EvaluationConfig",
     "Examples",
+    "Fixed",
     "LinearAttentionBlock",
     "MDPFamily",
     "RandomMDPs",

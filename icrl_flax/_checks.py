@@ -95,8 +95,11 @@ def discount(name: str, value: Any) -> None:
 def discounts(name: str, value: Any) -> None:
     """Refuse an array with an entry outside [0, 1)."""
     array = _concrete(value)
-    if array is not None and not ((array >= 0) & (array < 1)).all():
-        raise ValueError(f"{name} must lie in [0, 1), got {value!r}")
+    if array is None:
+        return
+    wrong = array[~((array >= 0) & (array < 1))]
+    if wrong.size:
+        raise ValueError(f"{name} must lie in [0, 1), got {wrong[0]}")
 
 
 def probability(name: str, value: Any) -> None:

@@ -1,12 +1,21 @@
 """Float64 everywhere, and every shape annotation of the library enforced."""
 
 import importlib
+import os
 import signal
+from pathlib import Path
 
-import hypothesis
-import jax
-import jaxtyping
-import pytest
+# Programs that JAX compiles are kept from one run to the next, and shared by the processes that
+# a run starts, which inherit these variables. They must be there before JAX is imported.
+_PROGRAMS = Path(__file__).resolve().parents[1] / "_build" / "xla-cache"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_PROGRAMS))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+import hypothesis  # noqa: E402
+import jax  # noqa: E402
+import jaxtyping  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 
@@ -44,6 +53,29 @@ _COMMON = {
 hypothesis.settings.register_profile("same", max_examples=20, derandomize=True, **_COMMON)
 hypothesis.settings.register_profile("more", max_examples=200, **_COMMON)
 hypothesis.settings.load_profile("same")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """A folder of tests runs on all cores, unless the command says on how many: `-n 0` on none.
+
+    Single files stay in this process, since others take seconds to start; so does what is
+    debugged or measured, and everything where pytest-xdist is not installed.
+    """
+    option = config.option
+    own = getattr(option, "usepdb", False) or getattr(option, "cov_source", None)
+    if own or hasattr(config, "workerinput") or getattr(option, "numprocesses", 0) is not None:
+        return
+    if any(Path(argument).is_dir() for argument in config.args):
+        option.numprocesses = "auto"
+        option.dist = "worksteal"  # neighbours, which share fixtures, stay together
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """Cores that this process may use, but few: with half the tests one grows to 4.4 gigabytes."""
+    usable = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+    return min(len(usable), 4)
 
 
 @pytest.fixture

@@ -9,7 +9,13 @@ import icrl_flax
 ROOT = str(pathlib.Path(icrl_flax.__file__).parents[1])
 COMMAND = (sys.executable, "-m", "icrl_flax")
 
+# What `-W error` would make of a program that another process is just writing into JAX's cache:
+# it is compiled instead. In the same words, after "error", so that it wins.
+UNREAD = "ignore:Error reading persistent compilation cache"
+STRICT = ("-W", "error", "-W", UNREAD)
+
 
 def environment(**more):
     """The variables of this process, and what lets the other one find the library."""
-    return os.environ | {"PYTHONPATH": ROOT} | more
+    ignored = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), UNREAD]))
+    return os.environ | {"PYTHONPATH": ROOT, "PYTHONWARNINGS": ignored} | more

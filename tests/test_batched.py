@@ -230,6 +230,27 @@ class Numbered(eqx.Module):
         return dataclasses.replace(mdp, initial=mdp.initial[self.order])
 
 
+@dataclasses.dataclass(frozen=True)
+class Slippery(Plain):
+    """A family of one's own that checks nothing."""
+
+    slip: float
+
+    def sample(self, key, dtype):
+        right = jnp.full((3, 2, 1), 1 - self.slip, dtype)
+        rest = jnp.full((3, 2, 2), self.slip / 2, dtype)
+        mdp = FAMILY.sample(key, dtype)
+        return dataclasses.replace(mdp, transition=jnp.concatenate([right, rest], axis=2))
+
+
+def test_a_family_of_ones_own_is_looked_at_before_anything_is_traced():
+    """Under a trace there are no numbers to look at, and 1.5 would be a probability."""
+    run = RUNS["sarsa"]
+    assert train(run.rule, Slippery(0.5), CONFIG).diverged_at == -1
+    with pytest.raises(ValueError, match=r"^transition must not be negative, got -0.5"):
+        train(run.rule, Slippery(1.5), CONFIG)
+
+
 def test_integers_of_a_family_stay_integers():
     family = Numbered(np.array([2, 0, 1]))
     assert train([Sarsa(d=3)] * 2, family, CONFIG).diverged_at.tolist() == [-1, -1]

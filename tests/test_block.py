@@ -12,10 +12,10 @@ from icrl_flax import (
     LinearAttentionBlock,
     build_prompt,
     decompose,
-    initial_effective,
     linear_attention,
     readout,
 )
+from icrl_flax.attention import initial_effective
 
 
 def random_weights(seed, D, n):

@@ -75,7 +75,14 @@ def test_help_whose_reader_has_gone(tmp_path):
 
 def test_signs():
     """What no code page need have."""
-    wanted = {"α²": "alpha^2", "w̃": "w", "V̄⋆21": "V*21", "S·A": "S*A", "7 µs": "7 us", "θ": "theta"}
+    wanted = {
+        "α²": "alpha^2",
+        "w̃": "w",
+        "V̄⋆21": "V*21",
+        "S·A": "S*A",
+        "7 µs": "7 us",
+        "θ": "theta",
+    }
     wanted |= {"wᵀφ": "wTphi", "Δ": "delta", "½δ²": "1/2delta^2", "n ≥ 1": "n >= 1", "漢": "?"}
     cli.console.accept_any_code_page()
     for text, plain in wanted.items():

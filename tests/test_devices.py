@@ -9,7 +9,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from own_process import ROOT
+from own_process import ROOT, STRICT
 
 from icrl_flax import RandomMDPs, Sarsa, TrainingConfig, train_iter
 from icrl_flax.experiments.run import usual_batch
@@ -58,7 +58,7 @@ def found(tmp_path_factory):
             "JAX_PLATFORMS": "cpu",
             "PYTHONPATH": os.pathsep.join([ROOT, str(pathlib.Path(__file__).parent)]),
         }
-        command = [sys.executable, "-W", "error", "-c", SCRIPT, str(folder)]
+        command = [sys.executable, *STRICT, "-c", SCRIPT, str(folder)]
         started.append(subprocess.Popen(command, env=environment))
     try:
         for process in started:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from samples import sparse_mdp, sparse_rows
 
-from icrl_flax import RandomMDPs, TabularMDP, expected_return, optimal_action_values, policy_value
+from icrl_flax import RandomMDPs, TabularMDP, expected_return, optimal_action_values
 from icrl_flax.control import monte_carlo_return
 from icrl_flax.experience import greedy
-from icrl_flax.mdps import action_values, average_reward, expected_rewards
+from icrl_flax.mdps import action_values, average_reward, expected_rewards, policy_value
 
 S, A = 4, 3
 
@@ -263,3 +263,41 @@ def test_average_reward_is_the_mean_over_a_long_run(with_ends):
         state = following
     found = average_reward(mdp, jnp.asarray(policy))
     assert float(found) == pytest.approx(float(earned) / 200, rel=1e-10)
+
+
+EXACT = {
+    "policy_value": policy_value,
+    "expected_return": expected_return,
+    "average_reward": average_reward,
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("x64", [False, True])
+def test_policies_of_numpy(name, x64):
+    """Float64 without x64 warned, which is an error here; integers are numbers, too."""
+    with jax.enable_x64(x64):
+        mdp = RandomMDPs(S, A, 0.8).sample(jax.random.key(0), jnp.float32)
+        policy = np.eye(A)[[0, 2, 1, 1]]
+        found = EXACT[name](mdp, policy)
+        expected = EXACT[name](mdp, jnp.asarray(policy, jnp.float32))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert expected.dtype == jnp.float32
+    assert found.dtype == (jnp.float64 if x64 else jnp.float32)
+
+
+PRODUCTS = {
+    "expected_rewards": lambda mdp: expected_rewards(mdp),
+    "action_values": lambda mdp: action_values(mdp, mdp.initial),
+    "optimal_action_values": lambda mdp: optimal_action_values(mdp),
+    **{name: lambda mdp, f=f: f(mdp, jnp.full((S, A), 1 / A)) for name, f in EXACT.items()},
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_exact_values_do_not_depend_on_the_devices_precision(name, mdp):
+    """A GPU would round the factors of a float32 product to ten bits."""
+    program = str(jax.make_jaxpr(PRODUCTS[name])(mdp))
+    products = program.count("dot_general[")
+    assert products > 0
+    assert program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == products

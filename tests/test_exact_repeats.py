@@ -36,7 +36,8 @@ def process(folder, cores, commands):
     subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps([cores, commands])],
         cwd=folder,
-        env=environment(),
+        # JAX's cache would run one program for all, even one compiled for another number of cores.
+        env=environment(JAX_ENABLE_COMPILATION_CACHE="false"),
         check=True,
         capture_output=True,
         timeout=1200,

@@ -1,6 +1,7 @@
 """Each rule of the gallery against a loop over its textbook definition."""
 
 import functools
+import inspect
 
 import gallery_loops
 import jax
@@ -13,12 +14,12 @@ from icrl_flax import (
     Window,
     build_prompt,
     construct,
-    discover,
     draw_task,
     linear_attention,
     readout,
     rollout,
 )
+from icrl_flax.rules import Rule, discover
 from icrl_flax.verification import random_case
 
 GALLERY = {
@@ -90,6 +91,32 @@ def test_teacher_and_block_are_the_loop(name):
             # It says something: the rule does move its parameters.
             assert np.abs(expected - case.u[k]).max() > 1e-8
     assert terminations > 100
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rules_are_final(name):
+    """What a rule computes is in its file and in abstract bases: it overrides no other rule."""
+    for base in RULES[name].__mro__[1:]:
+        if issubclass(base, Rule):
+            assert inspect.isabstract(base)
+
+
+@pytest.mark.parametrize("name", [*GALLERY, "sarsa", "actor-critic"])
+def test_a_window_of_another_mdp_is_refused(name):
+    """JAX would read the last row of the table instead."""
+    rule = RULES[name]()
+    features = rule.sample_features(jax.random.key(0), 6, 4, jnp.float64)
+    u = rule.sample_parameters(jax.random.key(1), jnp.float64)
+
+    def window(state, action):
+        return Window(np.array([0, 1, state]), np.array([3, action, 0]), np.ones(2), 0.5, [0, 0])
+
+    for method in (rule.tokens, rule.teacher):
+        method(features, u, window(5, 3))
+        with pytest.raises(ValueError, match=r"^states must lie in \[0, 6\), got 17$"):
+            method(features, u, window(17, 0))
+        with pytest.raises(ValueError, match=r"^actions must lie in \[0, 4\), got 4$"):
+            method(features, u, window(5, 4))
 
 
 SWEEPABLE = sorted(set(GALLERY) - {"expected-sarsa", "reinforce"} | {"sarsa"})

@@ -174,9 +174,48 @@ def test_outcomes_with_one_successor_are_merged():
     np.testing.assert_allclose(mdp.reward[0, 0], [0, 2 / 3, 3], rtol=1e-15)
 
 
-def test_rows_must_be_distributions():
-    env = Stub(table_of([(0.5, 1, 0.0, False)], STAY, STAY))
-    with pytest.raises(ValueError, match="transition must sum to 1"):
+GOOD = [(1.0, 1, 0.0, False)]
+MALFORMED = [
+    (table_of([(0.5, 1, 0.0, False)], STAY, STAY), "state 0, action 0: probabilities .* got 0.5"),
+    (table_of(GOOD, [], STAY), "state 1, action 0: probabilities must sum to 1, got 0"),
+    (table_of(GOOD, [(1.0, -1, 0.0, True)], STAY), r"state 1, action 0: .* in \[0, 3\), got -1"),
+    (table_of(GOOD, [(1.0, 3, 0.0, True)], STAY), r"state 1, action 0: .* in \[0, 3\), got 3"),
+    (table_of(GOOD, [(1.0, 1.5, 0.0, True)], STAY), r"state 1, action 0: .* got 1.5"),
+    (table_of(GOOD, [(1.0, 2, 0.0)], STAY), r"state 1, action 0: want \(probability"),
+    (
+        table_of(GOOD, [(1.5, 2, 0.0, True), (-0.5, 2, 0.0, True)], STAY),
+        "state 1, action 0: want probability ≥ 0",
+    ),
+    (table_of(GOOD, [(np.nan, 2, 0.0, True)], STAY), "state 1, action 0: want probability ≥ 0"),
+    (table_of(GOOD, [(1.0, 2, np.nan, True)], STAY), "state 1, action 0: want .* finite reward"),
+    ({1: {0: STAY}, 2: {0: STAY}}, None),
+    ({0: {1: STAY}, 1: {0: STAY}}, "state 0 must have actions 0 … 0"),
+    ({0: {0: GOOD}, 1: {0: STAY, 1: STAY}, 2: {0: STAY}}, r"state 1 must .* got \[0, 1\]"),
+    ({0: {}, 1: {0: STAY}}, None),
+    ({}, None),
+]
+
+
+@pytest.mark.parametrize(("table", "message"), MALFORMED, ids=range(len(MALFORMED)))
+def test_malformed_tables(table, message):
+    """A successor −1 was once the last state."""
+    message = f"in Stub {message}" if message else "the table of Stub must have states 0, 1, …"
+    with pytest.raises(ValueError, match=f"^env: {message}"):
+        from_gymnasium(Stub(table), 0.9)
+
+
+def test_tables_of_lists():
+    rows = [[(1.0, 1, 2.0, False)]], [[(1.0, 2, 3.0, True)]], [STAY]
+    nested = from_gymnasium(Stub(list(rows)), 0.5)
+    named = from_gymnasium(Stub({k: dict(enumerate(row)) for k, row in enumerate(rows)}), 0.5)
+    for found, expected in zip(jax.tree.leaves(nested), jax.tree.leaves(named), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_what_is_in_the_steps_alone():
+    """A fickle passenger changes destination in `step`: the table does not know."""
+    env = gymnasium.make("Taxi-v4", fickle_passenger=True)
+    with pytest.raises(ValueError, match=r"^env: Taxi-v4 is fickle in its steps"):
         from_gymnasium(env, 0.9)
 
 

@@ -20,7 +20,6 @@ from icrl_flax import (
     decompose,
     draw_task,
     embed,
-    initial_effective,
     linear_attention,
     load,
     readout,
@@ -30,7 +29,7 @@ from icrl_flax import (
 )
 from icrl_flax.attention import bilinear_term
 from icrl_flax.attention.symmetry import mix
-from icrl_flax.attention.weights import identity_blocks
+from icrl_flax.attention.weights import identity_blocks, initial_effective
 from icrl_flax.rules.gtd2 import Gtd2
 from icrl_flax.rules.tdc import Tdc
 

@@ -108,3 +108,51 @@ def test_reward_laws(mdps):
     np.testing.assert_array_equal(pairs, np.broadcast_to(pairs[..., :1], pairs.shape))
     assert np.unique(pairs).size == DRAWS * S * A
     assert scipy.stats.kstest(pairs[..., 0].ravel(), "uniform", (-1, 2)).pvalue > 1e-3
+
+
+RIGHT = {
+    "transition": [[[0, 1]], [[1, 0]]],
+    "reward": [[[0, 1]], [[2, 0]]],
+    "initial": [1, 0],
+    "gamma": 0.5,
+}
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_lists_become_arrays():
+    mdp = TabularMDP(**RIGHT, terminal=[0, 1])
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(mdp))
+    assert mdp.transition.dtype == mdp.reward.dtype == jnp.result_type(float)
+    assert mdp.terminal.dtype == bool
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("transition", [[0, 1], [1]], "transition must be an array of numbers, got"),
+        (
+            "transition",
+            [[["0", "1"]], [["1", "0"]]],
+            "transition must be an array of numbers, got",
+        ),
+        ("reward", None, "reward must be an array of numbers, got None"),
+        ("reward", 1j * np.ones((2, 1, 2)), "reward must hold real numbers, got dtype complex128"),
+        ("gamma", "0.5", "gamma must be an array of numbers, got '0.5'"),
+        ("gamma", True, r"gamma must lie in \[0, 1\), got 1.0"),
+        ("terminal", [0, 2], r"terminal must hold booleans, or 0 and 1 alone, got \[0, 2\]"),
+        ("terminal", [0.5, 1], r"terminal must hold booleans, or 0 and 1 alone, got \[0.5, 1\]"),
+        ("terminal", ["no", "yes"], "terminal must be an array of numbers, got"),
+        ("terminal", [0, 1, 0], r"terminal must have shape \(2\), got \(3,\)"),
+        ("terminal", 1, r"terminal must have shape \(2\), got \(\)"),
+    ],
+)
+def test_values_of_another_type_are_refused(field, value, message):
+    with pytest.raises(ValueError, match=rf"^{message}"):
+        TabularMDP(**RIGHT | {field: value})
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_not_even_traced_integers_are_ends():
+    with pytest.raises(ValueError, match=r"^terminal must hold booleans"):
+        jax.jit(lambda ends: TabularMDP(**RIGHT, terminal=ends).terminal)(jnp.array([0, 1]))

@@ -29,7 +29,7 @@ kernelspec:
 # A chapter
 
 ```{code-cell} ipython3
-1 + 1
+import icrl_flax as icrl; 1 + 1 + icrl.ONE
 ```
 """
 
@@ -44,7 +44,9 @@ optional-dependencies.test = ["pytest>=8"]
 def repository(tmp_path: Path) -> Path:
     """Return a miniature repository with one notebook."""
     files = {
-        "icrl_flax/__init__.py": "ONE = 1\n",
+        "icrl_flax/__init__.py": "from icrl_flax.sums import ONE\n",
+        "icrl_flax/sums.py": "from icrl_flax.rules import sarsa\nONE = 1\n",
+        "icrl_flax/rules/__init__.py": "",
         "icrl_flax/rules/sarsa.py": "TWO = 2\n",
         "notebooks/chapter.md": NOTEBOOK,
         "pyproject.toml": PYPROJECT,
@@ -53,7 +55,8 @@ def repository(tmp_path: Path) -> Path:
     for name, content in files.items():
         write(tmp_path / name, content)
     (tmp_path / "tools").mkdir()
-    shutil.copy(SCRIPT, tmp_path / "tools")
+    for script in (SCRIPT, SCRIPT.with_name("dependencies.py")):
+        shutil.copy(script, tmp_path / "tools")
     return tmp_path
 
 
@@ -85,9 +88,9 @@ def write(path: Path, content: str) -> None:
     ("name", "content"),
     [
         ("notebooks/chapter.md", NOTEBOOK.replace("1 + 1", "1 + 2")),
-        ("icrl_flax/__init__.py", "ONE = 1.0\n"),
+        ("icrl_flax/__init__.py", "from icrl_flax.rules.sarsa import TWO as ONE\n"),
+        ("icrl_flax/sums.py", "from icrl_flax.rules import sarsa\nONE = 1.0\n"),
         ("icrl_flax/rules/sarsa.py", ""),
-        ("icrl_flax/rules/new.py", ""),
         ("requirements.txt", "# pins\njax==0.10.3\n"),
         ("requirements.txt", "# pins\njax==0.10.2\nflax==0.12.8\n"),
     ],
@@ -106,8 +109,9 @@ def test_key_follows_file_names(tool: ModuleType, repository: Path, source: Path
     library = repository / "icrl_flax"
     keys = {tool.freshness_key(source)}
     (library / "rules/sarsa.py").rename(library / "rules/td.py")
+    write(library / "sums.py", "from icrl_flax.rules import td\nONE = 1\n")
     keys.add(tool.freshness_key(source))
-    write(library / "__init__.py", "")
+    write(library / "sums.py", "from icrl_flax.rules import td\n")
     write(library / "rules/td.py", "ONE = 1\nTWO = 2\n")
     keys.add(tool.freshness_key(source))
     assert len(keys) == 3
@@ -132,6 +136,8 @@ def test_key_ignores_times_and_bystanders(
     write(repository / "requirements.txt", "# reworded\n\njax==0.10.2\n")
     write(repository / "pyproject.toml", PYPROJECT.replace("0.10", "0.9"))
     write(repository / "icrl_flax/__pycache__/sarsa.cpython-311.pyc", "")
+    write(repository / "icrl_flax/rules/new.py", "THREE = 3\n")
+    write(repository / "icrl_flax/rules/sarsa.py", '"""A rule."""\nTWO = 2  # of two\n')
     write(repository / "notebooks/other.md", NOTEBOOK)
     write(source, NOTEBOOK + "\nMore prose.\n")
     assert tool.freshness_key(source) == before
@@ -147,7 +153,7 @@ def test_key_follows_the_tables_a_notebook_names(
     """A chapter that reads a folder of tables depends on it, and no other chapter does."""
     write(repository / name, "1")
     reader = source.with_name("reader.md")
-    write(reader, NOTEBOOK.replace("1 + 1", f'open("../{name}")'))
+    write(reader, NOTEBOOK.replace("1 + 1 + icrl.ONE", f'open("../{name}")'))
     before = tool.freshness_key(source), tool.freshness_key(reader)
     write(repository / name, "2")
     assert tool.freshness_key(source) == before[0]

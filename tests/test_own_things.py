@@ -20,7 +20,7 @@ RULE = '''
 
 import equinox as eqx
 
-from icrl_flax import RandomMDPs, Sarsa
+from icrl_flax import Effective, RandomMDPs, Sarsa
 
 
 class HalfSarsa(Sarsa):
@@ -31,7 +31,7 @@ class HalfSarsa(Sarsa):
 
     def optimum(self, dtype):
         P12, V21 = super().optimum(dtype)
-        return type(super().optimum(dtype))(P12, V21 / 2)
+        return Effective(P12, V21 / 2)
 
 
 class GentleMDPs(eqx.Module):
@@ -134,6 +134,22 @@ def test_help_shows_the_first_sentence(mine, capsys):
     assert "number of states S." in printed
     assert "More is slower" not in printed
     assert "gentle" in printed
+
+
+def test_options_of_one_name_are_told_apart(mine, capsys):
+    """Both a family and the protocol, or the training, may have a length or a seed."""
+    mine.write_text(RULE.replace("size", "length"))
+    for command, other in (["evaluate"], "--steps"), (["train", "sarsa"], "--windows"):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main([*command, "--import", str(mine), "--family", "gentle", "--help"])
+        assert stopped.value.code == 0
+        printed = capsys.readouterr().out
+        assert ("--family.length" in printed) == (command == ["evaluate"])
+        assert ("--family.n-states" in printed) == (command == ["evaluate"])
+        assert f"{other} " in printed
+    assert cli.main(["train", "sarsa", "--d=2", "--mdps=2", "--windows=2", "--out=run"]) == 0
+    options = ["--family=gentle", "--family.length=0.5", "--length=2", *BRIEF[:-1]]
+    assert cli.main(["evaluate", "run", "--import", str(mine), *options]) == 0
 
 
 BAD_FILES = {

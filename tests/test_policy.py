@@ -37,3 +37,14 @@ def test_explore_takes_a_traced_epsilon():
     pi = jnp.array([[1.0, 0.0]])
     mixed = jax.vmap(lambda epsilon: policy.epsilon_mix(pi, epsilon))(jnp.array([0.0, 0.5]))
     np.testing.assert_array_equal(mixed[:, 0], [[1, 0], [0.75, 0.25]])
+
+
+def test_no_action_is_best_among_nan():
+    with pytest.raises(ValueError, match=r"^values must be finite, got nan at index \(1, 0\)$"):
+        policy.greedy(jnp.array([[1.0, 2.0], [jnp.nan, 0.0]]))
+
+
+def test_tables_of_numpy():
+    mixed = policy.epsilon_mix(np.eye(2), 0.5)
+    assert isinstance(mixed, jax.Array)
+    np.testing.assert_array_equal(policy.greedy(np.array([[1.0, 2.0]])), [[0, 1]])

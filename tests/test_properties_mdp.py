@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis.extra.numpy import arrays
 from samples import sparse_mdp, sparse_rows
 
-from icrl_flax import TabularMDP, expected_return, optimal_action_values, policy_value, rollout
+from icrl_flax import TabularMDP, expected_return, optimal_action_values, rollout
 from icrl_flax.experience import greedy
-from icrl_flax.mdps import action_values
+from icrl_flax.mdps import action_values, policy_value
 
 SIZES = [(1, 1), (2, 3), (4, 2)]  # S, A
 STEPS, TOLERANCE = 60, 1e-9

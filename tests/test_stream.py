@@ -7,8 +7,9 @@ import numpy as np
 import reference
 from samples import sparse_mdp
 
-from icrl_flax import ActorCritic, RandomMDPs, Sarsa, TabularMDP, stream, stream_one
+from icrl_flax import ActorCritic, RandomMDPs, Sarsa, TabularMDP, stream
 from icrl_flax.rules.actor_critic import ActorCriticFeatures
+from icrl_flax.training.stream import stream_one
 
 S, A, N, WINDOWS = 4, 3, 5, 20
 

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 from samples import as_window, sparse_mdp, sparse_rows
 
-from icrl_flax import RandomMDPs, TabularMDP, rollout
+from icrl_flax import RandomMDPs, TabularMDP, Window, rollout
 from icrl_flax._draws import draw_index
 
 roll = jax.jit(rollout, static_argnames="n")
@@ -162,3 +162,68 @@ def test_a_terminal_state_ends_an_episode_and_the_next_begins():
     np.testing.assert_array_equal(window.terminated, [False, True, False, True, False])
     np.testing.assert_array_equal(window.discounts, [0.5, 0, 0.5, 0, 0.5])
     np.testing.assert_array_equal(window.elapsed_discounts, [1, 0.5, 1, 0.5, 1])
+
+
+WINDOW = {
+    "states": [0, 1, 2],
+    "actions": [0, 0, 1],
+    "rewards": [1, 0.5],
+    "gamma": 0.9,
+    "terminated": [0, 1],
+}
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_lists_become_windows():
+    window = Window(**WINDOW)
+    assert window.states.dtype == window.actions.dtype == jnp.result_type(int)
+    assert window.rewards.dtype == window.gamma.dtype == jnp.result_type(float)
+    np.testing.assert_array_equal(window.discounts, [0.9, 0])
+    assert isinstance(Window(**WINDOW | {"states": np.arange(3)}).states, np.ndarray)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("states", [0.0, 1.0, 2.0], "states must hold integers, got dtype float"),
+        ("states", [0, 1], r"states must have shape \(3\), got \(2,\)"),
+        ("states", [0, -1, 2], r"states must lie in \[0, inf\), got -1"),
+        ("actions", [True, False, True], "actions must hold integers, got dtype bool"),
+        ("actions", [0, 1, -2], r"actions must lie in \[0, inf\), got -2"),
+        ("rewards", [1, float("nan")], r"rewards must be finite, got nan at index \(1,\)"),
+        ("rewards", 1.0, r"rewards must have shape \(any\), got \(\)"),
+        ("rewards", [], r"rewards must have shape \(any\), got \(0,\)"),
+        ("gamma", 1.5, r"gamma must lie in \[0, 1\), got 1.5"),
+        ("gamma", float("nan"), r"gamma must lie in \[0, 1\), got nan"),
+        ("gamma", [0.5, 0.5], r"gamma must have shape \(\), got \(2,\)"),
+        ("terminated", [0, 3], r"terminated must hold booleans, or 0 and 1 alone, got \[0, 3\]"),
+        ("terminated", [False], r"terminated must have shape \(2\), got \(1,\)"),
+    ],
+)
+def test_what_is_no_window(field, value, message):
+    with pytest.raises(ValueError, match=rf"^{message}"):
+        Window(**WINDOW | {field: value})
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_window_of_another_mdp():
+    window = Window(**WINDOW | {"states": [0, 17, 2]})
+    window.check(18, 2)
+    with pytest.raises(ValueError, match=r"^states must lie in \[0, 6\), got 17$"):
+        window.check(6, 2)
+    with pytest.raises(ValueError, match=r"^actions must lie in \[0, 1\), got 1$"):
+        window.check(18, 1)
+
+
+def test_batches_of_windows_have_their_own_discounts():
+    """As many windows as transitions, so that a wrong axis would fit."""
+    rng = np.random.default_rng(0)
+    gamma, ends = rng.uniform(size=4), rng.uniform(size=(4, 4)) < 0.4
+    zeros = np.zeros((4, 5), int)
+    batch = Window(zeros, zeros, np.zeros((4, 4)), gamma, ends)
+    for k in range(4):
+        window = Window(zeros[k], zeros[k], np.zeros(4), gamma[k], ends[k])
+        np.testing.assert_array_equal(batch.discounts[k], window.discounts)
+        np.testing.assert_array_equal(batch.elapsed_discounts[k], window.elapsed_discounts)
+        np.testing.assert_array_equal(window.discounts, np.where(ends[k], 0, gamma[k]))

@@ -34,6 +34,9 @@ from jupyter_cache.base import CacheBundleIn
 from myst_nb.core.read import is_myst_markdown_notebook, read_myst_markdown_notebook
 from nbformat import NotebookNode
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from dependencies import Library
+
 ROOT = Path(__file__).resolve().parent.parent
 CELL_TIMEOUT_SECONDS = 1800
 
@@ -41,10 +44,11 @@ CELL_TIMEOUT_SECONDS = 1800
 def freshness_key(source: Path) -> str:
     """Hash everything that the outputs of the notebook `source` may depend on.
 
-    That is its code (prose costs no execution), every file of the library, the
-    pinned packages, the version of Python, and the committed results, the
-    experiments and the benchmarks if its code names their folders; modification
-    times play no part, so a fresh checkout of the same commit has the same keys.
+    That is its code (prose costs no execution), the modules of the library that it
+    reaches (docstrings and comments aside), the pinned packages, the version of
+    Python, and the committed results, the experiments and the benchmarks if its code
+    names their folders; modification times play no part, so a fresh checkout of the
+    same commit has the same keys.
     """
     digest = hashlib.sha256()
     for name, content in _inputs(source):
@@ -56,13 +60,17 @@ def freshness_key(source: Path) -> str:
 
 def _inputs(source: Path) -> Iterator[tuple[str, bytes]]:
     yield "python", platform.python_version().encode()
-    code = json.dumps([cell.source for cell in code_cells(as_jupytext_reads(source))])
+    cells = [cell.source for cell in code_cells(as_jupytext_reads(source))]
+    code = json.dumps(cells)
     yield source.name, code.encode()
+    library = Library(ROOT)
+    for module in sorted(library.used_by(cells)):
+        yield module, library.digest(module).encode()
 
     # A new table must not cost the execution of a chapter that reads none.
     folders = ("benchmarks", "experiments", "results")
     read = [folder for folder in folders if f"../{folder}" in code]
-    for folder in ("icrl_flax", *read):
+    for folder in read:
         for path in sorted((ROOT / folder).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
                 yield path.relative_to(ROOT).as_posix(), path.read_bytes()
@@ -186,7 +194,10 @@ def execute(source: Path, notebook: Path) -> bool:
 
 
 def kernel_environment() -> dict[str, str]:
-    """Return the environment without what a user may have set up for Jupyter."""
+    """Return the environment without what a user may have set up for Jupyter.
+
+    With a place for the programs that JAX compiles, unless the user has named one.
+    """
     environment = dict(os.environ)
     # A kernel called python3 that was installed elsewhere must not win over the
     # one of this environment, nor may a start-up file change its state.
@@ -198,6 +209,10 @@ def kernel_environment() -> dict[str, str]:
     # A cell with !icrl-flax must find this environment's, activated or not.
     scripts = str(Path(sys.executable).parent)
     environment["PATH"] = scripts + os.pathsep + environment.get("PATH", "")
+    # Most of what a changed library compiles is what it compiled before.
+    environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / "_build" / "xla-cache"))
+    environment.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    environment.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     return environment
 
 

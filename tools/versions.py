@@ -27,7 +27,8 @@ RESOLUTIONS = {"oldest": "lowest-direct", "newest": "highest"}
 TOOLS = ("beartype", "hypothesis", "pytest", "scipy")
 
 # Modules and transformations of JAX and Flax, Optax's optimisers, files and locks, devices,
-# executors, and the command line. The mathematics is the same on every version, and tested elsewhere.
+# executors, and the command line. The mathematics is the same on every version, and is tested
+# elsewhere.
 TESTS = (
     "test_block.py",
     "test_training.py::test_hundred_updates_are_adams_on_the_papers_gradient",

@@ -104,7 +104,9 @@ class LinearAttentionBlock(Block, nnx.Module):
         """P and V."""
         return Matrices(self.P[...], self.V[...])
 
-    matrices = theta
+    @property
+    def matrices(self) -> Matrices:
+        return self.theta
 
     def with_theta(self, theta: Matrices) -> "LinearAttentionBlock":
         """A block of the same size with other weights."""

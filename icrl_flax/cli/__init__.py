@@ -4,17 +4,13 @@ Options, defaults and help come from the dataclasses that configure a run, and t
 of rules and families from the registry, which `--import FILE` adds to before all else.
 """
 
-import collections
 import dataclasses
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, get_type_hints
+from typing import Literal
 
-import docstring_parser
 import tyro
-from tyro.constructors import StructConstructorSpec, StructFieldSpec, StructTypeInfo
 
 from icrl_flax import _registry
 from icrl_flax.cli import console as console
@@ -23,47 +19,12 @@ from icrl_flax.cli import sweep as sweep
 from icrl_flax.cli import train as train
 from icrl_flax.cli import verify as verify
 from icrl_flax.cli.console import UsageError as UsageError
+from icrl_flax.cli.options import sentence, structs
 
 DESCRIPTION = """Transformers that implement in-context reinforcement learning.
 
 Rules and families of your own: --import FILE, a Python file that defines them, in any place
 and as often as needed."""
-
-
-def sentence(text: str | None) -> str:
-    """The first sentence of a docstring, or of what it says of an argument."""
-    paragraph = re.split(r"\n\s*\n", (text or "").strip())[0]
-    return re.split(r"(?<=[.!?])\s+(?=[A-Z])", " ".join(paragraph.split()))[0]
-
-
-_structs = tyro.constructors.ConstructorRegistry()
-
-
-@_structs.struct_rule
-def _options(info: StructTypeInfo) -> StructConstructorSpec | None:
-    """A dataclass's fields, with the first sentences of what it and its bases say of them."""
-    if not dataclasses.is_dataclass(info.type) or info.type.__module__.startswith("tyro."):
-        return None
-    texts = collections.ChainMap(
-        *(
-            {each.arg_name: each.description for each in docstring_parser.parse(doc).params}
-            for doc in (base.__doc__ or "" for base in info.type.__mro__)
-        )
-    )
-    hints = get_type_hints(info.type, include_extras=True)
-    fields = []
-    for field in dataclasses.fields(info.type):
-        default = tyro.MISSING
-        if isinstance(info.default, info.type):
-            default = getattr(info.default, field.name)
-        elif field.default is not dataclasses.MISSING:
-            default = field.default
-        elif field.default_factory is not dataclasses.MISSING:
-            default = field.default_factory()
-        text = sentence(texts.get(field.name))
-        if field.init:
-            fields.append(StructFieldSpec(field.name, hints[field.name], default, text))
-    return StructConstructorSpec(info.type, tuple(fields))
 
 
 def _values(option: str, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -141,5 +102,5 @@ def _parsed(arguments: Sequence[str]) -> Callable[[], int]:
         description=DESCRIPTION,
         args=arguments,
         config=(tyro.conf.DisallowNone,),
-        registry=_structs,
+        registry=structs,
     )

@@ -7,13 +7,14 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import tyro
 
 from icrl_flax import _files, _registry
 from icrl_flax.cli.console import say, usage
+from icrl_flax.cli.options import fields_of, options
 from icrl_flax.control.evaluation import CSV_COLUMNS, EvaluationConfig, evaluate, rows
 from icrl_flax.control.tasks import check_fit
 from icrl_flax.training.checkpoint import SUFFIX, load, provenance
@@ -36,8 +37,8 @@ def command(family: type | None, choices: Any) -> Callable[..., Callable[[], int
 
     command.__annotations__ = {
         "checkpoint": tyro.conf.Positional[Path],
-        "evaluation": Annotated[EvaluationConfig, tyro.conf.arg(name="")],
-        "other": Annotated[Any, tyro.conf.arg(name="", constructor=family or (lambda: None))],
+        "evaluation": options(EvaluationConfig, "evaluation", set()),
+        "other": options(family, "family", fields_of(EvaluationConfig) | {"out", "family"}),
         "out": Path | None,
         "family": choices | None,
     }

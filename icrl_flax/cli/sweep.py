@@ -21,7 +21,7 @@ def command(
     """Run every combination of settings and seeds in a TOML file; finish it if it was stopped.
 
     Args:
-        spec: the file; the documentation of icrl_flax.Spec shows one.
+        spec: the file; the documentation of icrl_flax.experiments.Spec shows one.
         out: directory for the tables: new, empty, or that of the same sweep.
         executor: where batches run: threads of this process, processes of Dask, or jobs of Slurm.
         workers: batches that run at the same time; one for each core or GPU, if not given.

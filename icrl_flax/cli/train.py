@@ -4,7 +4,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -13,11 +13,11 @@ import tyro
 
 from icrl_flax import _checks, _files, _registry
 from icrl_flax.cli.console import Stop, UsageError, complain, say, usage
+from icrl_flax.cli.options import fields_of, options
 from icrl_flax.control.tasks import check_fit
 from icrl_flax.experiments.progress import Progress
 from icrl_flax.training.blocks import initial_block
-from icrl_flax.training.checkpoint import _file as file_of
-from icrl_flax.training.checkpoint import load, save
+from icrl_flax.training.checkpoint import checkpoint_path, load, save
 from icrl_flax.training.config import TrainingConfig
 from icrl_flax.training.loop import train_iter
 from icrl_flax.training.prefetch import prefetch
@@ -42,11 +42,12 @@ def command(kind: type, family: type, choices: Any) -> Callable[..., Callable[[]
         return lambda: train(out, Run(rule, distribution, training), save_every, resume)
 
     command.__defaults__ = (_registry.name_of(family), None, False)
+    taken = fields_of(TrainingConfig) | {"out", "family", "save_every", "resume"}
     command.__annotations__ = {
         "out": Path,
-        "rule": Annotated[kind, tyro.conf.arg(name="")],
-        "distribution": Annotated[family, tyro.conf.arg(name="")],
-        "training": Annotated[TrainingConfig, tyro.conf.arg(name="")],
+        "rule": options(kind, "rule", taken),
+        "distribution": options(family, "family", taken | fields_of(kind)),
+        "training": options(TrainingConfig, "training", set()),
         "family": choices,
         "save_every": int | None,
         "resume": tyro.conf.FlagCreatePairsOff[bool],
@@ -63,7 +64,7 @@ def train(out: Path, run: Run, save_every: int | None, resume: bool) -> int:
             _checks.positive_integer("save_every", save_every)
         check_fit(rule, family)
         jax.eval_shape(lambda key: initial_block(key, rule, config).theta, jax.random.key(0))
-        out = file_of(out)
+        out = checkpoint_path(out)
         start = _start(out, run) if resume and out.exists() else None
         if start is None:
             _files.new_file(out)

@@ -13,7 +13,8 @@ from icrl_flax.experiments.spec import Cell, read_spec
 from icrl_flax.experiments.store import PROVENANCE
 from icrl_flax.experiments.tables import Column, read_sweep
 
-Name, Found = TypeVar("Name"), TypeVar("Found")
+Name = TypeVar("Name")
+Found = TypeVar("Found")
 
 
 class Experiment(NamedTuple):

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
+from icrl_flax import _ambient
 from icrl_flax.attention.weights import Effective
 from icrl_flax.experiments import store
 from icrl_flax.experiments.spec import Spec
@@ -68,7 +70,7 @@ class Tables:
     out: Path
 
     def weights(self, cell: int | np.integer) -> Effective:
-        """θ_eff at the end of a run, in NumPy and in the type that it was trained in.
+        """θ_eff at the end of a run, in the type that it was trained in.
 
         Args:
             cell: number of the run, in the column `cell`.
@@ -76,7 +78,9 @@ class Tables:
         Raises:
             ValueError: if the directory keeps no weights, or there is no such cell.
         """
-        return Effective(*store.read_weights(self.out, tensor_names(cell)))
+        with _ambient.settled(x64=True):
+            parts = store.read_weights(self.out, tensor_names(cell))
+            return Effective(*map(jax.device_put, parts))
 
 
 def read_sweep(out: Path | str) -> Tables:
@@ -152,8 +156,8 @@ def as_csv(spec: Spec, batches: list[dict[str, Any]]) -> tuple[str, str]:
     for batch in batches:
         rows |= zip(batch["cells"], batch["rows"], strict=True)
         curves |= zip(batch["cells"], batch["curves"], strict=True)
-    table = [["cell", "axis", *spec.columns, "seed", *RESULTS]]
-    points = [["cell", "update", "loss"]]
+    table: list[list[Any]] = [["cell", "axis", *spec.columns, "seed", *RESULTS]]
+    points: list[list[Any]] = [["cell", "update", "loss"]]
     for number, cell in enumerate(spec.cells):
         settings = map(text, cell.settings)
         table.append([number, cell.axis, *settings, cell.run.config.seed, *rows[number]])

@@ -64,7 +64,7 @@ class ActionValueRule(Rule):
         return uniform(key, (n_states, n_actions, self.d), dtype, -1, 1)
 
     def policy(
-        self, features: Float[Array, "S A d"], u: Float[Array, " q"]
+        self, features: Float[Array, "S A d"], u: Float[Array, " d"]
     ) -> Float[Array, "S A"]:
         return greedy(features @ u)
 

@@ -32,7 +32,8 @@ def block_of(theta: Any, rule: Rule, config: TrainingConfig) -> Block:
         return SoftmaxBlock(theta, config.inverse_temperature)
     if config.parameters == "effective":
         return EffectiveBlock(theta)
-    return LinearAttentionBlock.from_matrices(*theta, rule.p)
+    P, V = theta
+    return LinearAttentionBlock.from_matrices(P, V, rule.p)
 
 
 def initial_block(key: Key[Array, ""], rule: Rule, config: TrainingConfig) -> Block:

@@ -140,7 +140,8 @@ def _find(path: str) -> Any:
     return getattr(importlib.import_module(module), name, None)
 
 
-def _file(path: Path | str) -> Path:
+def checkpoint_path(path: Path | str) -> Path:
+    """The file of a checkpoint: the path itself, with the suffix if it lacks one."""
     path = Path(path)
     return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
 
@@ -164,7 +165,7 @@ def save(result: TrainingResult, path: Path | str) -> Path:
     """
     if result.several:
         raise ValueError(f"result must be one run, got {len(result)}: save result[i]")
-    path = _file(path)
+    path = checkpoint_path(path)
     rule, family, config = result.runs[0]
     tensors: Tensors = {"losses": result.losses}
     state = result.rows(1)
@@ -212,7 +213,7 @@ def load(path: Path | str) -> TrainingResult:
             f"{path} is a checkpoint of an older version, a directory; this one reads single "
             f"{SUFFIX} files: train again"
         )
-    path = _file(path)
+    path = checkpoint_path(path)
     try:
         with safetensors.safe_open(path, "numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no dict
@@ -240,10 +241,10 @@ def _result(path: Path, run: Run, record: dict[str, Any], tensors: Tensors) -> T
     heads = () if rule.heads == 1 else (rule.heads,)
     if config.parameters == "effective":
         kind, p, q = Effective, rule.p, rule.q
-        shapes = Effective((*heads, p, q + 1), (*heads, q, p))
+        shapes = (*heads, p, q + 1), (*heads, q, p)
     else:
-        kind, shapes = Matrices, Matrices(rule.weights_shape, rule.weights_shape)
-    theta = kind(*(tensors[f"theta/{name}"] for name in kind._fields))
+        kind, shapes = Matrices, (rule.weights_shape, rule.weights_shape)
+    theta: Any = [tensors[f"theta/{name}"] for name in kind._fields]
     losses, diverged = tensors["losses"], record["diverged_at"] >= 0
     if losses.ndim != 1:
         raise ValueError(f"losses must have one axis, got shape {losses.shape}")
@@ -259,7 +260,7 @@ def _result(path: Path, run: Run, record: dict[str, Any], tensors: Tensors) -> T
     return TrainingResult(
         runs=(run,),
         several=False,
-        state=jax.tree.map(lambda leaf: leaf[None], State(theta, optimizer_state)),
+        state=jax.tree.map(lambda leaf: leaf[None], State(kind(*theta), optimizer_state)),
         losses=losses,
         diverged_at=record["diverged_at"],
         mdps=record["completed_mdps"],

@@ -49,7 +49,7 @@ class TrainingConfig(eqx.Module):
         inverse_temperature: factor τ on the logits of softmax attention.
         parameters: train θ_eff alone, which by Proposition 3.1 is the same and
             some twenty times cheaper, or all 2D² entries of P and V.
-        dtype: floating-point type; float64 needs JAX's x64 mode.
+        dtype: floating-point type of everything.
 
     Raises:
         ValueError: if a value is out of range.

@@ -23,7 +23,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from icrl_flax import _ambient
-from icrl_flax.mdps.families import MDPFamily, RandomMDPs
+from icrl_flax.mdps.families import MDPFamily, RandomMDPs, checked_sample
 from icrl_flax.rules.base import Rule
 from icrl_flax.training.blocks import block_of, initial_block
 from icrl_flax.training.config import TrainingConfig
@@ -439,6 +439,10 @@ def train_iter(
     if start is not None and (start.runs != tuple(runs) or start.several != several):
         raise ValueError(f"start must be of the same runs, got {start.runs[0]} for {runs[0]}")
 
+    with _ambient.settled(config.dtype == "float64"):
+        for family in {id(run.family): run.family for run in runs}.values():
+            if not type(family).__module__.startswith("icrl_flax."):  # they check their settings
+                checked_sample(family, jax.random.key(0), jnp.dtype(config.dtype))
     loop = _Loop(runs, several, optimizer, devices, start)
     yield loop.begin()
     while (result := loop.advance()) is not None:

@@ -96,7 +96,7 @@ class TrainingResult:
             several=False,
             state=state,
             losses=self.losses[run],
-            diverged_at=int(self.diverged_at[run]),
+            diverged_at=int(np.asarray(self.diverged_at)[run]),
         )
 
     def _one(self, of: str) -> Run:

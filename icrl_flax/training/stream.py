@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key
 
@@ -97,7 +98,7 @@ def as_arrays(tree: Any, dtype: DTypeLike) -> Any:
     """Numbers that are no static field, as arrays: another one compiles nothing."""
 
     def convert(leaf: Any) -> Any:
-        if not is_number(leaf) or isinstance(leaf, jax.core.Tracer):
+        if not is_number(leaf) or isinstance(leaf, Tracer):
             return leaf
         array = np.asarray(leaf)
         return array.astype(dtype) if array.dtype.kind == "f" else array

@@ -1,7 +1,7 @@
 """The built book in a real browser, opened from the disk without a network.
 
 `make browser` runs these after `make book`. They skip where the book has not been built,
-or where no Chromium is installed.
+or where no Chromium is installed, unless CI is set: then they fail without one.
 """
 
 import re
