@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.suite import PAPER, QUICK, SUITE
+from icrl_flax._files import write_atomically
 from icrl_flax.experiments.run import environment
-from icrl_flax.training.checkpoint import write_atomically
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -25,7 +25,6 @@ from icrl_flax.experience import Window, rollout
 from icrl_flax.experiments import read_sweep, sweep
 from icrl_flax.mdps import (
     Fixed,
-    MDPFamily,
     RandomMDPs,
     TabularMDP,
     expected_return,
@@ -58,7 +57,6 @@ __all__ = [
     "Examples",
     "Fixed",
     "LinearAttentionBlock",
-    "MDPFamily",
     "RandomMDPs",
     "Rule",
     "Sarsa",

@@ -173,7 +173,9 @@ def test_layers_are_a_stack_of_attention(rule):
 def test_weights_of_another_size(name, unchecked):
     rule = SMALL[0]
     right, wrong = jnp.zeros((rule.D, rule.D)), jnp.zeros((rule.D + 1, rule.D + 1))
-    message = rf"{name} must have shape \({rule.D}, {rule.D}\), got \({rule.D + 1}, {rule.D + 1}\)"
+    # A block has P's size; that of the rule is asked of it where the two meet.
+    size, other = (rule.D, rule.D + 1) if name == "V" else (rule.D + 1, rule.D)
+    message = rf"V must have shape \({size}, {size}\), got \({other}, {other}\)"
     weights = {"P": right, "V": right} | {name: wrong}
     with pytest.raises(ValueError, match=message):
         agent(rule, **weights)
@@ -181,10 +183,19 @@ def test_weights_of_another_size(name, unchecked):
         evaluate(rule, block_of(rule, **weights), FAMILY, TINY)
 
 
+def test_a_block_of_another_rule():
+    rule, larger = SMALL[0], jnp.zeros((SMALL[0].D + 1, SMALL[0].D + 1))
+    message = rf"^P must have shape \({rule.D}, {rule.D}\), got \({rule.D + 1}, {rule.D + 1}\)"
+    with pytest.raises(ValueError, match=message):
+        agent(rule, larger, larger)
+    with pytest.raises(ValueError, match=message):
+        evaluate(rule, block_of(rule, larger, larger), FAMILY, TINY)
+
+
 def test_weights_that_are_not_finite():
     rule = SMALL[0]
     zeros = jnp.zeros((rule.D, rule.D))
-    with pytest.raises(ValueError, match=r"V must be finite, got nan at index \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"block must be finite, got nan at index \(2, 3\)"):
         agent(rule, zeros, zeros.at[2, 3].set(jnp.nan))
 
 
@@ -486,13 +497,13 @@ def test_evaluation_repeats():
 @rules
 def test_rows(rule):
     evaluation = tiny_evaluation(rule)
-    assert CSV_COLUMNS == ("contender", "reading", "estimator", "step", "mdp", "return")
+    assert CSV_COLUMNS == ("agent", "policy_kind", "estimator", "step", "mdp", "return")
     table = list(rows(evaluation))
-    # 2 learners × 2 readings × 2 estimators × 3 points × 3 MDPs; 2 × 2 × 3 of fixed policies.
+    # 2 agents × 2 policy kinds × 2 estimators × 3 points × 3 MDPs; 2 × 2 × 3 of fixed policies.
     assert len(table) == 72 + 12
     assert len({row[:5] for row in table}) == len(table)
-    for contender, reading, estimator, step, mdp, value in table:
-        returns = evaluation.returns[contender, reading]
+    for name, policy_kind, estimator, step, mdp, value in table:
+        returns = evaluation.returns[name, policy_kind]
         point = [0, 2, 4].index(step)
         assert value == getattr(returns, estimator)[point, mdp]
         assert [type(x) for x in (step, mdp, value)] == [int, int, float]

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from icrl_flax import MDPFamily, RandomMDPs, Sarsa, TabularMDP, draw_task
+from icrl_flax import RandomMDPs, Sarsa, TabularMDP, draw_task
 from icrl_flax.control.tasks import check_fit
 from icrl_flax.mdps import (
     ChainMDPs,
     DeterministicMDPs,
     Fixed,
+    MDPFamily,
     SparseMDPs,
     checked_sample,
     policy_value,
@@ -215,7 +216,9 @@ class Elsewhere:
         return WALK
 
 
-@pytest.mark.parametrize("family", [Mazes(), Plain(), *SAMPLES.values()], ids=lambda family: type(family).__name__)
+@pytest.mark.parametrize(
+    "family", [Mazes(), Plain(), *SAMPLES.values()], ids=lambda family: type(family).__name__
+)
 def test_what_can_be_drawn_from(family):
     mdp = checked_sample(family, jax.random.key(0))
     assert mdp.transition.dtype == jnp.float32

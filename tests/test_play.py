@@ -111,7 +111,7 @@ def by_the_library(key, rule, family, n, ties, blocks):
         "tokens": tokens, "prompt": icrl.build_prompt(tokens, w),
         "errors": window.rewards + family.gamma * at[1:] - at[:-1],
         "teacher": rule.teacher(features, w, window), "best": best,
-        "value": icrl.policy_value(mdp, behaviour),
+        "value": icrl.mdps.policy_value(mdp, behaviour),
         "returns": jnp.stack([icrl.expected_return(mdp, policy) for policy in policies]),
     }  # fmt: skip
     for name, effective in blocks.items():

@@ -32,6 +32,7 @@ def one_case():
     return jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), case)
 
 
+CASE = one_case()
 THETA, TOKENS, U = Effective(ones(3, 2), ones(1, 3)), ones(4, 3), ones(1)
 BATCH = Examples(TOKENS[None], U[None], U[None])
 PRODUCTS = {
@@ -45,7 +46,7 @@ PRODUCTS = {
             LinearAttentionBlock.from_matrices(ones(5, 5), ones(5, 5), 3), optax.sgd(0.1), BATCH
         ).losses
     ),
-    "relative_error": lambda: relative_error(Sarsa(d=1), one_case(), jnp.float32),
+    "relative_error": lambda: relative_error(Sarsa(d=1), CASE, jnp.float32),
 }
 
 
