@@ -6,19 +6,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from populations import RULES, as_numpy, random_pair, random_population
 
 from icrl_flax import Effective, rescale
+from icrl_flax.attention import initial_effective
 from icrl_flax.theory import (
     conserved,
     inner,
     nearest_scale,
+    nearest_scales,
     norm,
     offset,
+    point,
     predicted_scale,
     project_normal,
     tangent,
     tube_points,
+    xavier_starts,
 )
 
 SCALES = [0.3, 2.0, -0.8]
@@ -181,3 +186,22 @@ def test_predicted_scale_inverts_the_invariant(optimum, c):
     for sign in (1, -1):
         found = predicted_scale(optimum, conserved(rescale(optimum, sign * c)))
         assert found == pytest.approx(c, rel=1e-13)
+
+
+def test_a_point_is_what_its_offset_says_and_a_batch_is_its_members(optimum):
+    pairs = [random_pair(optimum, seed) for seed in range(3)]
+    batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *pairs)
+    there = point(optimum, -0.7, batch)
+    for theta, pair in zip(zip(*there, strict=True), pairs, strict=True):
+        for found, wanted in zip(offset(Effective(*theta), optimum, -0.7), pair, strict=True):
+            np.testing.assert_allclose(found, wanted, atol=1e-14)
+    assert nearest_scales(batch, optimum).tolist() == [nearest_scale(x, optimum) for x in pairs]
+
+
+def test_starts_are_those_of_training():
+    rule = RULES["sarsa"]
+    found = xavier_starts(rule, [3, 5], gain=0.5)
+    for k, seed in enumerate((3, 5)):
+        one = initial_effective(nnx.Rngs(seed), rule.p, rule.q, 0.5, jnp.float64)
+        for block, wanted in zip(found, one, strict=True):
+            np.testing.assert_array_equal(block[k], wanted)

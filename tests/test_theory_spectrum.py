@@ -11,6 +11,7 @@ from populations import RULES, as_numpy, one_hot_population, random_pair, random
 from icrl_flax import Effective
 from icrl_flax.theory import (
     lanczos,
+    largest_eigenvalue,
     linearised_loss,
     project_normal,
     second_moments,
@@ -110,6 +111,15 @@ def test_smallest_eigenvalues_against_dense(case, c):
     np.testing.assert_allclose(along @ vectors, 0, atol=1e-10)
     again, _ = smallest_eigenvalues(moments, c, 5)
     np.testing.assert_array_equal(again, values)
+
+
+@pytest.mark.parametrize("c", [0.5, -1.3])
+def test_largest_eigenvalue_against_dense(case, c):
+    moments = case[1]
+    value, vector = largest_eigenvalue(moments, c)
+    dense = moments.hessian(c)
+    assert value == pytest.approx(np.linalg.eigvalsh(dense)[-1], rel=1e-10)
+    np.testing.assert_allclose(dense @ vector, value * vector, atol=1e-8 * value)
 
 
 def test_smallest_eigenvalues_refuse(case):
