@@ -29,6 +29,7 @@ class Library:
                 name = name.removesuffix(".__init__")
                 self.packages.add(name)
             self.trees[name] = ast.parse(path.read_text(encoding="utf-8"))
+        self.imports = {name: list(imports(tree)) for name, tree in self.trees.items()}
 
     def home(self, module: str, name: str) -> str | None:
         """The module that defines `module.name`; None if it is not the library's."""
@@ -38,7 +39,7 @@ class Library:
         if tree is None:
             return None
         if module in self.packages:
-            for source, imported in imports(tree):
+            for source, imported in self.imports[module]:
                 if imported == name:
                     return self.home(source, name)
             if module == f"{PACKAGE}.rules":  # each rule is an attribute of its package
@@ -58,7 +59,7 @@ class Library:
             found.add(here)
             if here in self.packages:
                 continue  # whoever goes through it names what it wants
-            for source, name in imports(self.trees[here]):
+            for source, name in self.imports[here]:
                 home = self.home(source, name) if name else source
                 if home is not None:
                     waiting.append(home)

@@ -41,7 +41,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CELL_TIMEOUT_SECONDS = 1800
 
 
-def freshness_key(source: Path) -> str:
+def freshness_key(source: Path, library: Library | None = None) -> str:
     """Hash everything that the outputs of the notebook `source` may depend on.
 
     That is its code (prose costs no execution), the modules of the library that it
@@ -51,19 +51,18 @@ def freshness_key(source: Path) -> str:
     same commit has the same keys.
     """
     digest = hashlib.sha256()
-    for name, content in _inputs(source):
+    for name, content in _inputs(source, library or Library(ROOT)):
         # Hashing the content by itself keeps the border between two inputs:
         # moving text from one file to the next must change the key.
         digest.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
     return digest.hexdigest()
 
 
-def _inputs(source: Path) -> Iterator[tuple[str, bytes]]:
+def _inputs(source: Path, library: Library) -> Iterator[tuple[str, bytes]]:
     yield "python", platform.python_version().encode()
     cells = [cell.source for cell in code_cells(as_jupytext_reads(source))]
     code = json.dumps(cells)
     yield source.name, code.encode()
-    library = Library(ROOT)
     for module in sorted(library.used_by(cells)):
         yield module, library.digest(module).encode()
 
@@ -176,15 +175,22 @@ def execute(source: Path, notebook: Path) -> bool:
         # The settings in pyproject.toml are for the tests of the library.
         command += ["-c", os.devnull, "--rootdir", folder, "--noconftest"]
         command += ["-p", "no:cacheprovider"]
-        run = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=kernel_environment(),
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+
+        def attempt() -> "subprocess.CompletedProcess[str]":
+            return subprocess.run(
+                command,
+                cwd=ROOT,
+                env=kernel_environment(),
+                check=False,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+
+        run = attempt()
+        # Two kernels that start at the same time may be given the same free port.
+        if run.returncode != 0 and "Address already in use" in run.stdout:
+            run = attempt()
         if run.returncode != 0:  # in one piece, whatever else is running
             print(run.stdout, flush=True)
         else:
@@ -226,9 +232,11 @@ class Job:
     executed: Executed
 
     @classmethod
-    def of(cls, source: Path) -> "Job":
+    def of(cls, source: Path, library: Library | None = None) -> "Job":
         """Read the notebook `source` as it is now."""
-        return cls(source, freshness_key(source), as_the_book_reads(source), Executed.of(source))
+        return cls(
+            source, freshness_key(source, library), as_the_book_reads(source), Executed.of(source)
+        )
 
     def forget(self, cache: BookCache) -> None:
         """Drop the results of an older library before the notebook is executed.
@@ -298,7 +306,9 @@ def main(arguments: list[str] | None = None) -> None:
     sources = sorted((ROOT / "notebooks").glob("*.md"))
     for source in sources:
         check_readable(source)
-    failed = bring_up_to_date([Job.of(source) for source in sources], BookCache(), at_once)
+    library = Library(ROOT)  # read once for all of them
+    jobs = [Job.of(source, library) for source in sources]
+    failed = bring_up_to_date(jobs, BookCache(), at_once)
     if failed:
         sys.exit("failed: " + ", ".join(sorted(_name(job.source) for job in failed)))
 
