@@ -148,17 +148,17 @@ def use(wheel: Path, folder: Path) -> list[str]:
     if not Path(place).is_relative_to(folder / "venv"):
         faults.append(f"the library that ran is {place}")
 
-    table = run(scripts / "icrl-flax", "verify", "sarsa")
+    table = run(scripts / "icrl-flax", "verify", "--rules", "sarsa")
     if table.count("holds") != 2 or "FAILS" in table:  # in single and in double precision
         faults.append(f"verify printed:\n{table}")
     small = ["--d=2", "--n-states=3", "--n-actions=2", "--window-length=4"]
     small += ["--mdps=3", "--windows=2"]
     run(python, "-m", "icrl_flax", "train", "sarsa", "--out", "run", *small)
-    expected = {"params.safetensors", "config.json", "loss.npy"}
-    faults += difference((path.name for path in (folder / "run").iterdir()), expected)
+    if not (folder / "run.safetensors").is_file():
+        faults.append("train wrote no run.safetensors")
     brief = ["--n-mdps=2", "--steps=20", "--window-length=4", "--trajectories=2", "--length=5"]
     run(python, "-m", "icrl_flax", "evaluate", "run", *brief)
-    with (folder / "run" / "evaluation.csv").open(newline="", encoding="utf-8") as file:
+    with (folder / "run.evaluation.csv").open(newline="", encoding="utf-8") as file:
         if not list(csv.DictReader(file)):
             faults.append("evaluate wrote an empty table")
     return faults
