@@ -65,22 +65,6 @@ def writing(out: Path) -> Iterator[None]:
         raise ValueError(f"out: cannot write to {out}: {reason}") from error
 
 
-def new_directory(directory: Path) -> Path:
-    """Create an output directory, or accept an empty one.
-
-    Raises:
-        ValueError: if it exists and is not an empty directory, or cannot be written.
-    """
-    with writing(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        occupied = any(directory.iterdir())
-        if not occupied:
-            _probe(directory)
-    if occupied:
-        raise ValueError(f"out: {directory} exists and is not empty; nothing was changed")
-    return directory
-
-
 def new_file(path: Path) -> None:
     """Refuse a path at which something exists, or beside which nothing can be written.
 

@@ -340,18 +340,5 @@ def test_failed_write_leaves_the_old_file(tmp_path):
     assert path.read_text() == "new"
 
 
-def test_new_directory(tmp_path):
-    nested = tmp_path / "a" / "b"
-    assert _files.new_directory(nested) == nested
-    assert _files.new_directory(nested) == nested  # empty, and left so by the check
-    (nested / "mine").write_text("kept")
-    with pytest.raises(ValueError, match=r"not empty.*nothing was changed") as error:
-        _files.new_directory(nested)
-    assert str(nested) in str(error.value)
-    assert [path.name for path in nested.iterdir()] == ["mine"]
-    with pytest.raises(ValueError, match="mine"):
-        _files.new_directory(nested / "mine")
-
-
 def test_a_result_is_what_train_gives(result):
     assert isinstance(result, TrainingResult)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from icrl_flax import _ambient
 from icrl_flax.attention.alignment import Alignment, align
 from icrl_flax.attention.block import Block
-from icrl_flax.attention.weights import Effective, Matrices, split
+from icrl_flax.attention.weights import Effective, Matrices, embed, split
 from icrl_flax.control.evaluation import Evaluation, EvaluationConfig, evaluate
 from icrl_flax.mdps.families import MDPFamily, RandomMDPs
 from icrl_flax.rules.base import Rule
@@ -153,14 +153,8 @@ class TrainingResult:
         theta = self.theta
         if isinstance(theta, Matrices):
             return theta
-        rule = self.runs[0].rule
-        leading = (len(self.runs),) if self.several else ()
-        shape = (*leading, *rule.weights_shape)
-        p = rule.p
-        P, V = (np.zeros(shape, theta.P12.dtype) for _ in range(2))
-        P[..., :p, p:], V[..., p + 1 :, :p] = theta
         with self.settled():
-            return Matrices(jax.device_put(P), jax.device_put(V))
+            return embed(theta)
 
     @property
     def P(self) -> Float[Array, "*runs_heads D D"]:
