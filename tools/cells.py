@@ -1,7 +1,7 @@
 """Lint and format the cells of the notebooks, which ruff cannot read as Markdown.
 
     python tools/cells.py                      # or, to mend: python tools/cells.py --fix
-    python tools/cells.py notebooks/01_the_setting.md
+    python tools/cells.py notebooks/the_setting.md
 
 Each notebook becomes an .ipynb without outputs in a temporary folder, where ruff knows
 what a cell is. What ruff changes there is put back into the text, and nothing else.

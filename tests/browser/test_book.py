@@ -172,7 +172,7 @@ def test_site_is_small() -> None:
 def test_landing_page_is_the_overview(browser: Browser) -> None:
     """index.html leads to the claims, whose table is on the page with all its numbers."""
     with browser_support.visit(browser, SITE / "index.html") as seen:
-        seen.page.wait_for_url("**/00_at_a_glance.html")
+        seen.page.wait_for_url("**/at_a_glance.html")
         verdicts = seen.page.locator("table tr td:last-child").all_inner_texts()
         assert len(verdicts) == 6
         assert all(verdict.strip() for verdict in verdicts)
