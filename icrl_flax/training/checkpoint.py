@@ -119,6 +119,15 @@ def _decode(code: Any, name: str, tensors: Tensors) -> Any:
     return kind(**fields)
 
 
+def encoded(run: Run, tensors: Tensors) -> dict[str, Any]:
+    """A run as JSON, its arrays put into `tensors`.
+
+    Raises:
+        ValueError: if a setting could not be read back.
+    """
+    return {name: _encode(getattr(run, name), name, tensors) for name in Run._fields}
+
+
 def _path(kind: type) -> str:
     """The name under which a class is found again."""
     for room, known in (("rule", _registry.rules()), ("family", _registry.families())):
@@ -166,7 +175,7 @@ def save(result: TrainingResult, path: Path | str) -> Path:
     if result.several:
         raise ValueError(f"result must be one run, got {len(result)}: save result[i]")
     path = checkpoint_path(path)
-    rule, family, config = result.runs[0]
+    rule, family, _ = result.runs[0]
     tensors: Tensors = {"losses": result.losses}
     state = result.rows(1)
     for name, leaf in state.theta._asdict().items():
@@ -175,9 +184,7 @@ def save(result: TrainingResult, path: Path | str) -> Path:
         tensors[f"optimizer/{k}"] = leaf[0]
     record = {
         "format": FORMAT,
-        "rule": _encode(rule, "rule", tensors),
-        "family": _encode(family, "family", tensors),
-        "config": _encode(config, "config", tensors),
+        **encoded(result.runs[0], tensors),
         "sources": {
             name: _registry.source(type(value))
             for name, value in (("rule", rule), ("family", family))

@@ -28,6 +28,7 @@ from icrl_flax.rules.base import Rule
 from icrl_flax.training.blocks import block_of, initial_block
 from icrl_flax.training.config import TrainingConfig
 from icrl_flax.training.fit import fit
+from icrl_flax.training.kept import kept
 from icrl_flax.training.prefetch import prefetch
 from icrl_flax.training.result import Run, State, TrainingResult, joined
 from icrl_flax.training.stream import Examples, is_number, stream
@@ -461,6 +462,9 @@ def train(
 ) -> TrainingResult:
     """Run Algorithm 1 (or 2) to its end; arguments and errors as for `train_iter`.
 
+    Where the environment variable ICRL_RUNS names a folder, a run by itself, with nothing said
+    after its configuration, is kept there, and read from it the next time.
+
     Args:
         rule: the rule to imitate.
         family: the distribution of MDPs; the paper's if not given.
@@ -476,11 +480,23 @@ def train(
     Raises:
         FloatingPointError: with `throw`, if a loss or a weight is not finite.
     """
-    results = train_iter(rule, family, config, optimizer=optimizer, devices=devices, start=start)
-    if start is not None:
-        next(results)
-        results = itertools.chain([start], results)
-    result = joined(results)
+
+    def anew() -> TrainingResult:
+        results = train_iter(
+            rule, family, config, optimizer=optimizer, devices=devices, start=start
+        )
+        if start is not None:
+            next(results)
+            results = itertools.chain([start], results)
+        return joined(results)
+
+    runs, several = _runs(
+        rule,
+        RandomMDPs() if family is None else family,
+        TrainingConfig() if config is None else config,
+    )
+    plain = not several and optimizer is None and devices is None and start is None
+    result = kept(runs[0], anew) if plain else anew()
     if throw and np.any(result.diverged):
         raise FloatingPointError(f"a loss or weight is not finite at update {result.diverged_at}")
     return result
