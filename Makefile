@@ -12,13 +12,20 @@ COMPILE := uv pip compile --universal --python-version 3.11 --no-emit-index-url 
 .DEFAULT_GOAL := help
 # The book and the tests both execute notebooks into the same folder.
 .NOTPARALLEL:
-.PHONY: book pdf browser test coverage mutants wheel versions notebooks lint format picture bench \
-	play pins clean help
+.PHONY: book page serve install pdf browser test coverage mutants wheel versions notebooks lint format \
+	picture bench play pins clean clean-all help
 
-# --all, since Sphinx is silent about the warnings of pages that it does not read
-# again, and shows the old outputs of notebooks whose text has not changed.
-book: notebooks ## build the book into _build/html/index.html
-	$(BIN)/jupyter-book build --all -W -n --keep-going .
+book: $(INSTALLED) ## execute stale notebooks and build the book into _build/html/index.html
+	$(BIN)/python tools/book.py
+
+page: $(INSTALLED) ## one chapter after an edit: make page NAME=theorem_3_1
+	@[ -n "$(NAME)" ] || { echo 'error: say which, as in make page NAME=theorem_3_1' >&2; exit 1; }
+	$(BIN)/python tools/book.py $(NAME)
+
+serve: $(INSTALLED) ## show the built book on http://127.0.0.1:8000
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
+
+install: $(INSTALLED) ## make .venv with the pinned packages
 
 pdf: notebooks ## print the book into _build/icrl-flax.pdf, with Chromium
 	$(BIN)/jupyter-book build --all -W -n --keep-going --builder singlehtml .
@@ -86,12 +93,17 @@ _build/uv/bin/uv:
 	$(PYTHON) -m venv --clear _build/uv
 	_build/uv/bin/python -m pip install --quiet uv
 
-clean: ## remove what was built, but not .venv
-	rm -rf _build .notebooks-* .pytest_cache .ruff_cache
+clean: ## remove what was built, but neither .venv nor what took minutes to compute
+	find _build -mindepth 1 -maxdepth 1 -not -name notebooks -not -name runs \
+		-not -name xla-cache -exec rm -rf {} + 2>/dev/null || true
+	rm -rf .notebooks-* .pytest_cache .ruff_cache
 	find icrl_flax tests tools benchmarks book -name __pycache__ -prune -exec rm -rf {} +
 
+clean-all: clean ## remove executed notebooks, trained runs and compiled programs, too
+	rm -rf _build
+
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 
 define need_python
 $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -293,3 +293,81 @@ def test_refuses_no_workers(tool: ModuleType, capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         tool.main(["--at-once", "0"])
     assert "--at-once must be at least 1, got 0" in capsys.readouterr().err
+
+
+def test_executes_what_is_named(
+    tool: ModuleType, repository: Path, stand_in: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name chooses one notebook; a name that none has is an error that lists the names."""
+    write(repository / "notebooks/another.md", NOTEBOOK.replace("1 + 1", "2 + 2"))
+    tool.main(["another"])
+    assert stand_in.calls == 1
+    assert "another.md: executed" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"no notebook is called 'third'.*another, chapter"):
+        tool.main(["third"])
+
+
+def test_longest_first_but_for_the_landing_page(
+    tool: ModuleType, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order in which one kernel executes four notebooks; times are those of the last run."""
+    order: list[str] = []
+    stand_in = StandIn(tool)
+
+    def execute(source: Path, notebook: Path) -> bool:
+        order.append(source.stem)
+        return stand_in(source, notebook)
+
+    monkeypatch.setattr(tool, "execute", execute)
+    expected = {"chapter": 5, "long": 900, "landing": 30, "longer": 1000}
+    for name in expected:
+        write(repository / f"notebooks/{name}.md", NOTEBOOK.replace("1 + 1", f"1 + {len(name)}"))
+    write(tool.EXPECTED, tool.json.dumps(expected))
+    tool.bring_up_to_date(tool.read(), tool.BookCache(), 1, first="landing")
+    assert order == ["landing", "longer", "long", "chapter"]
+
+    order.clear()  # what was measured here counts more than the committed times
+    for name, seconds in (("chapter", 7.0), ("long", 2.0)):
+        key = tool.Executed.of(repository / f"notebooks/{name}.md").key
+        write(key, tool.json.dumps({"key": "old", "seconds": seconds}))
+    tool.bring_up_to_date(tool.read(), tool.BookCache(), 1)
+    assert order == ["chapter", "long"]
+
+
+def test_results_wait_for_their_moment(
+    tool: ModuleType, repository: Path, source: Path, stand_in: StandIn
+) -> None:
+    """While the book is being built its cache does not change; until then a page is blank."""
+    answers = iter([False, False, True])
+    cache = tool.BookCache()
+
+    def between(stale: list[object]) -> bool:
+        assert not stale
+        assert shown(repository, tool, source) is None
+        return next(answers)
+
+    tool.bring_up_to_date(tool.read(), cache, 1, between=between)
+    assert shown(repository, tool, source) == "2"
+    assert next(answers, None) is None
+
+
+def test_a_chapter_to_come_is_blank(tool: ModuleType, repository: Path, source: Path) -> None:
+    """The book finds something for it, so that it executes nothing; what is there stays."""
+    cache = tool.BookCache()
+    (job,) = tool.read()
+    cache.blank(job.notebook)
+    look = tool.get_cache(repository / "_build" / ".jupyter_cache")
+    _, blank = look.merge_match_into_notebook(job.notebook)
+    assert [cell.outputs for cell in tool.code_cells(blank)] == [[]]
+
+
+def test_kernels_share_runs_and_programs(
+    tool: ModuleType, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In folders of the build, or in the user's own."""
+    folders = {"ICRL_RUNS": "runs", "JAX_COMPILATION_CACHE_DIR": "xla-cache"}
+    for variable, folder in folders.items():
+        monkeypatch.delenv(variable, raising=False)
+        assert tool.kernel_environment()[variable] == str(repository / "_build" / folder)
+        monkeypatch.setenv(variable, "/elsewhere")
+        assert tool.kernel_environment()[variable] == "/elsewhere"

@@ -8,7 +8,10 @@ that the build of the book which follows finds everything there and executes
 nothing.
 
 A notebook is stale unless the key stored beside its executed copy equals
-`freshness_key` of its source as it is now.
+`freshness_key` of its source as it is now.  The longest are executed first, on all
+cores; runs of training that several of them need are made once, in `_build/runs`.
+
+    python tools/notebooks.py theorem_3_1    # this one, if it is stale
 """
 
 import argparse
@@ -20,12 +23,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import jupytext
 import nbformat
@@ -39,6 +42,8 @@ from dependencies import Library
 
 ROOT = Path(__file__).resolve().parent.parent
 CELL_TIMEOUT_SECONDS = 1800
+EXPECTED = ROOT / "tools" / "chapter_seconds.json"
+"""How long each chapter took on two quiet cores, for those who execute it the first time."""
 
 
 def freshness_key(source: Path, library: Library | None = None) -> str:
@@ -93,13 +98,17 @@ class Executed:
         folder = ROOT / "_build" / "notebooks"
         return cls(folder / f"{source.stem}.ipynb", folder / f"{source.stem}.key.json")
 
+    def stored(self) -> dict[str, Any]:
+        """Return what is known of the last execution; nothing if there was none."""
+        try:
+            return json.loads(self.key.read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+
     def seconds(self, key: str) -> float | None:
         """Return how long the execution under `key` took, None if there is none."""
-        try:
-            stored = json.loads(self.key.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
-            return None
-        fresh = stored["key"] == key and self.notebook.exists()
+        stored = self.stored()
+        fresh = stored.get("key") == key and self.notebook.exists()
         return stored["seconds"] if fresh else None
 
 
@@ -109,6 +118,14 @@ class BookCache:
     def __init__(self) -> None:
         # The place where Jupyter Book looks unless _config.yml names another.
         self._cache = get_cache(ROOT / "_build" / ".jupyter_cache")
+
+    def blank(self, notebook: NotebookNode) -> None:
+        """Make the book show `notebook` without outputs, unless it has some to show."""
+        try:
+            self._cache.match_cache_notebook(notebook)
+        except KeyError:
+            bundle = CacheBundleIn(notebook, "", data={"execution_seconds": 0.0})
+            self._cache.cache_notebook_bundle(bundle, check_validity=False)
 
     def forget(self, notebook: NotebookNode) -> None:
         """Drop what the book would show for `notebook`, if it would show anything."""
@@ -202,7 +219,8 @@ def execute(source: Path, notebook: Path) -> bool:
 def kernel_environment() -> dict[str, str]:
     """Return the environment without what a user may have set up for Jupyter.
 
-    With a place for the programs that JAX compiles, unless the user has named one.
+    With a place for the programs that JAX compiles and one for trained blocks, unless the
+    user has named one.
     """
     environment = dict(os.environ)
     # A kernel called python3 that was installed elsewhere must not win over the
@@ -219,6 +237,8 @@ def kernel_environment() -> dict[str, str]:
     environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / "_build" / "xla-cache"))
     environment.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     environment.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    # Chapters train the same rules from the same seeds.
+    environment.setdefault("ICRL_RUNS", str(ROOT / "_build" / "runs"))
     return environment
 
 
@@ -230,13 +250,21 @@ class Job:
     key: str
     notebook: NotebookNode
     executed: Executed
+    expected: float  # seconds
 
     @classmethod
     def of(cls, source: Path, library: Library | None = None) -> "Job":
         """Read the notebook `source` as it is now."""
-        return cls(
-            source, freshness_key(source, library), as_the_book_reads(source), Executed.of(source)
-        )
+        executed = Executed.of(source)
+        known = json.loads(EXPECTED.read_text(encoding="utf-8")) if EXPECTED.exists() else {}
+        expected = executed.stored().get("seconds", known.get(source.stem, 60.0))
+        key = freshness_key(source, library)
+        return cls(source, key, as_the_book_reads(source), executed, expected)
+
+    @property
+    def stale(self) -> bool:
+        """Whether it has to be executed."""
+        return self.executed.seconds(self.key) is None
 
     def forget(self, cache: BookCache) -> None:
         """Drop the results of an older library before the notebook is executed.
@@ -266,8 +294,54 @@ class Job:
         cache.store(self.notebook, self.executed, seconds)
 
 
-def bring_up_to_date(jobs: list[Job], cache: BookCache, at_once: int) -> list[Job]:
-    """Execute the stale notebooks, hand all results to the book, return what failed."""
+class Progress:
+    """What is left, told as notebooks finish, in the pace that this machine has shown."""
+
+    def __init__(self, stale: list[Job], at_once: int) -> None:
+        self.left = {job.source.stem: job.expected for job in stale}
+        self.count, self.at_once, self.began = len(stale), at_once, time.monotonic()
+        self.expected = self.took = 0.0
+        longest = max([0.0, *self.left.values()])
+        if stale:
+            total = max(longest, sum(self.left.values()) / at_once)
+            print(
+                f"{len(stale)} notebooks to execute, {at_once} at a time: about {_minutes(total)}",
+                flush=True,
+            )
+            for job in stale:
+                print(f"  {_name(job.source)}  {_minutes(job.expected)}", flush=True)
+
+    def finished(self, job: Job, seconds: float | None) -> None:
+        """Count a notebook."""
+        self.expected += self.left.pop(job.source.stem)
+        self.took += seconds or job.expected
+        left = max([0.0, *self.left.values(), sum(self.left.values()) / self.at_once])
+        left *= self.took / max(self.expected, 1e-9)
+        done = self.count - len(self.left)
+        print(f"{done} of {self.count} done, about {_minutes(left)} left", flush=True)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def bring_up_to_date(
+    jobs: list[Job],
+    cache: BookCache,
+    at_once: int,
+    first: str | None = None,
+    between: Callable[[list[Job]], bool] = lambda stale: True,
+) -> list[Job]:
+    """Execute the stale notebooks, hand all results to the book, return what failed.
+
+    Args:
+        jobs: notebooks, of which some are stale.
+        cache: the book's.
+        at_once: how many kernels.
+        first: the stem of the notebook to begin with; then come the longest.
+        between: is called every second and after each notebook with those that are still to
+            come; results are handed to the book only when it says that this is the moment.
+    """
     stale = []
     for job in jobs:
         seconds = job.executed.seconds(job.key)
@@ -278,17 +352,26 @@ def bring_up_to_date(jobs: list[Job], cache: BookCache, at_once: int) -> list[Jo
             print(f"{_name(job.source)}: unchanged", flush=True)
             # Also when unchanged, since the book's cache may have been cleared.
             cache.store(job.notebook, job.executed, seconds)
-    failed = []
+    stale.sort(key=lambda job: (job.source.stem != first, -job.expected, job.source.stem))
+    progress = Progress(stale, at_once)
+    failed, finished = [], []
     # A notebook keeps one core busy most of the time.  The book's cache is a
     # database that belongs to this thread.
     with ThreadPoolExecutor(at_once) as pool:
         running = {pool.submit(job.run): job for job in stale}
-        for future in as_completed(running):
-            job, seconds = running[future], future.result()
-            if seconds is None:
-                failed.append(job)
-            else:
-                job.keep(cache, seconds)
+        while running or finished:
+            done, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
+            for future in done:
+                job, seconds = running.pop(future), future.result()
+                progress.finished(job, seconds)
+                if seconds is None:
+                    failed.append(job)
+                else:
+                    finished.append((job, seconds))
+            if between(list(running.values())):
+                for job, seconds in finished:
+                    job.keep(cache, seconds)
+                finished.clear()
     return failed
 
 
@@ -296,21 +379,53 @@ def _name(source: Path) -> str:
     return source.relative_to(ROOT).as_posix()
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Bring every notebook up to date; exit non-zero if one of them fails."""
-    parser = argparse.ArgumentParser(description="Execute every stale notebook.")
-    parser.add_argument("--at-once", type=int, default=2, help="default: %(default)s")
-    at_once = parser.parse_args(arguments).at_once
-    if at_once < 1:
-        parser.error(f"--at-once must be at least 1, got {at_once}")
+def read(names: list[str] | None = None) -> list[Job]:
+    """Read the notebooks of these names, or all.
+
+    Exits with a message for a name that none has, and for one that the book would misread.
+    """
     sources = sorted((ROOT / "notebooks").glob("*.md"))
+    unknown = sorted(set(names or []) - {source.stem for source in sources})
+    if unknown:
+        known = ", ".join(source.stem for source in sources)
+        sys.exit(f"no notebook is called {unknown[0]!r}; there are {known}")
     for source in sources:
         check_readable(source)
     library = Library(ROOT)  # read once for all of them
-    jobs = [Job.of(source, library) for source in sources]
-    failed = bring_up_to_date(jobs, BookCache(), at_once)
+    chosen = [source for source in sources if not names or source.stem in names]
+    return [Job.of(source, library) for source in chosen]
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    usable = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+    return len(usable)
+
+
+def report(failed: list[Job]) -> None:
+    """Exit with the names of those that failed, if any did."""
     if failed:
         sys.exit("failed: " + ", ".join(sorted(_name(job.source) for job in failed)))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Bring notebooks up to date; exit non-zero if one of them fails."""
+    parser = argparse.ArgumentParser(description="Execute every stale notebook.")
+    parser.add_argument("names", nargs="*", help="file names without .md; default: all")
+    parser.add_argument(
+        "--at-once", type=int, default=cores(), help="how many; default: one for each core"
+    )
+    parser.add_argument(
+        "--times", action="store_true", help=f"write how long each took into {EXPECTED.name}"
+    )
+    options = parser.parse_args(arguments)
+    if options.at_once < 1:
+        parser.error(f"--at-once must be at least 1, got {options.at_once}")
+    jobs = read(options.names)
+    report(bring_up_to_date(jobs, BookCache(), options.at_once))
+    if options.times:
+        seconds = {job.source.stem: round(job.executed.stored()["seconds"]) for job in jobs}
+        EXPECTED.write_text(json.dumps(seconds, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
