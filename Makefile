@@ -13,7 +13,7 @@ COMPILE := uv pip compile --universal --python-version 3.11 --no-emit-index-url 
 # The book and the tests both execute notebooks into the same folder.
 .NOTPARALLEL:
 .PHONY: book page serve install pdf browser test coverage mutants wheel versions notebooks lint format \
-	picture bench play pins clean clean-all help
+	picture weights bench play pins clean clean-all help
 
 book: $(INSTALLED) ## execute stale notebooks and build the book into _build/html/index.html
 	$(BIN)/python tools/book.py
@@ -73,6 +73,9 @@ $(INSTALLED): requirements.txt pyproject.toml
 format: $(INSTALLED) ## format the library, the tests and the notebooks' cells
 	$(BIN)/ruff format icrl_flax tests tools benchmarks book
 	$(BIN)/python tools/cells.py --fix
+
+weights: $(INSTALLED) ## train both rules from five seeds into weights/ (minutes)
+	$(BIN)/python tools/export_weights.py
 
 picture: $(INSTALLED) ## train both algorithms and draw the README's picture
 	$(BIN)/python tools/picture.py

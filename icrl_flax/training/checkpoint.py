@@ -155,7 +155,7 @@ def checkpoint_path(path: Path | str) -> Path:
     return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
 
 
-def save(result: TrainingResult, path: Path | str) -> Path:
+def save(result: TrainingResult, path: Path | str, *, weights_only: bool = False) -> Path:
     """Write one run into one file, whole or not at all; `load` gives back the same.
 
     A file that is there is replaced.
@@ -164,6 +164,9 @@ def save(result: TrainingResult, path: Path | str) -> Path:
         result: of one run.
         path: where; the suffix .safetensors is added if it lacks one, and the
             directory is made.
+        weights_only: leave out the losses, but for the mean of the last thousand in the record,
+            and the optimiser's state: 22 kB instead of 2 MB at the paper's sizes. Training
+            cannot go on from such a file.
 
     Returns:
         The file.
@@ -176,8 +179,10 @@ def save(result: TrainingResult, path: Path | str) -> Path:
         raise ValueError(f"result must be one run, got {len(result)}: save result[i]")
     path = checkpoint_path(path)
     rule, family, _ = result.runs[0]
-    tensors: Tensors = {"losses": result.losses}
+    tensors: Tensors = {"losses": result.losses[:0] if weights_only else result.losses}
     state = result.rows(1)
+    if weights_only:
+        state = state._replace(optimizer_state=())
     for name, leaf in state.theta._asdict().items():
         tensors[f"theta/{name}"] = leaf[0]
     for k, leaf in enumerate(jax.tree.leaves(state.optimizer_state)):
@@ -191,6 +196,7 @@ def save(result: TrainingResult, path: Path | str) -> Path:
         },
         "completed_mdps": result.mdps,
         "diverged_at": result.diverged_at,
+        "final_loss": float(result.losses[-1000:].mean()) if result.losses.size else None,
         "generation_seconds": round(result.generation_seconds, 3),
         "update_seconds": round(result.update_seconds, 3),
         **provenance(),

@@ -193,11 +193,11 @@ class TrainingResult:
         config = EvaluationConfig(**settings) if config is None else config
         return evaluate(rule, self.block, family, config)
 
-    def save(self, path: Path | str) -> Path:
+    def save(self, path: Path | str, *, weights_only: bool = False) -> Path:
         """Write one run into one file, for `load`; see `icrl_flax.save`."""
         from icrl_flax.training.checkpoint import save  # which knows this class
 
-        return save(self, path)
+        return save(self, path, weights_only=weights_only)
 
 
 @eqx.filter_jit  # some forty operations that would each be compiled
