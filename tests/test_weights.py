@@ -1,10 +1,11 @@
-"""The committed weights: what they are, how they are read without JAX, and that training gives them."""
+"""The committed weights: what they are, that training gives them, and reading them without JAX."""
 
 import re
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -46,9 +47,16 @@ def test_they_are_the_papers_run(name):
 def examples(rule, count=5):
     """Windows of the family, with the teacher's answers."""
     made = icrl.stream(
-        jax.random.key(7), np.arange(count), rule, icrl.RandomMDPs(), 1, 20, np.float64
+        jax.random.key(7), jnp.arange(count), rule, icrl.RandomMDPs(), 1, 20, jnp.float64
     )
-    return [np.asarray(leaf).reshape(count, *leaf.shape[2:]) for leaf in (*made[:2], made[2])]
+    return [np.asarray(leaf)[:, 0] for leaf in (made.tokens, made.u, made.target)]
+
+
+def test_sizes_are_as_the_readme_says():
+    sizes = {name: (rule.p, rule.q) for name, rule in RULES.items()}
+    (p, q), (actor_p, actor_q) = sizes.values()
+    text = " ".join((FOLDER / "README.md").read_text(encoding="utf-8").split())
+    assert f"for SARSA p = {p} and q = {q}, for actor-critic p = {actor_p} and q = {actor_q}" in text
 
 
 @pytest.mark.parametrize("name", ["sarsa-0", "actor-critic-3"])
@@ -63,7 +71,7 @@ def test_numpy_reads_them(name):
     assert theta["theta/V21"].shape == (rule.q, rule.p)
     for x, u, target in zip(*examples(rule), strict=True):
         answer = reader["block"](theta, x, u)
-        np.testing.assert_allclose(answer, run.block.update(x, u), atol=1e-12)
+        np.testing.assert_allclose(answer, run.block.update(jnp.asarray(x), jnp.asarray(u)), atol=1e-12)
         np.testing.assert_allclose(answer, target, atol=2e-5)
 
 
