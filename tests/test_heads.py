@@ -158,7 +158,6 @@ def by_eigenvalues(on_p, on_v):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_heads_that_disagree_in_sign(dtype):
     """Blocks of which no real square root exists: each disagreement stays in V̄21, as for c."""
-    rng = np.random.default_rng(4)
     optimum = Gtd2(d=2).optimum(jnp.float64)
     # One head of V̄21 is the negative of the theory's: M has the eigenvalues 1 and −1.
     G = jnp.array([[1.0, 2.0], [-1.0, 0.5]])
