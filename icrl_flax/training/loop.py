@@ -187,21 +187,14 @@ def chunk_size(config: TrainingConfig, runs: int = 1) -> int:
 
 def _runs(rule: Any, family: Any, config: Any) -> tuple[list[Run], bool]:
     """The runs that the arguments describe, and whether they have an axis."""
-    several = {
-        name: value
-        for name, value in (("rule", rule), ("family", family), ("config", config))
-        if isinstance(value, (list, tuple))
-    }
-    if not several:
-        return [Run(rule, family, config)], False
-    lengths = {name: len(value) for name, value in several.items()}
+    parts = {"rule": rule, "family": family, "config": config}
+    lengths = {name: len(part) for name, part in parts.items() if isinstance(part, (list, tuple))}
+    if not lengths:
+        return [Run(**parts)], False
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         raise ValueError(f"rule, family and config must have equal lengths ≥ 1, got {lengths}")
     count = next(iter(lengths.values()))
-    columns = [
-        value if isinstance(value, (list, tuple)) else [value] * count
-        for value in (rule, family, config)
-    ]
+    columns = [part if name in lengths else [part] * count for name, part in parts.items()]
     return [Run(*row) for row in zip(*columns, strict=True)], True
 
 
