@@ -1,6 +1,8 @@
 """Windows of experience, rolled on from where the last one ended (Algorithm 1)."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -9,6 +11,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from icrl_flax import _checks
+
+
+def _checked(check: Callable, name: str) -> Any:
+    return eqx.field(converter=partial(check, name))
 
 
 class Window(eqx.Module):
@@ -31,21 +37,11 @@ class Window(eqx.Module):
             [0, 1). How many states and actions there are, `check` has to be told.
     """
 
-    states: Int[Array | np.ndarray, "*batch times"] = eqx.field(
-        converter=partial(_checks.as_integers, "states")
-    )
-    actions: Int[Array | np.ndarray, "*batch times"] = eqx.field(
-        converter=partial(_checks.as_integers, "actions")
-    )
-    rewards: Float[Array | np.ndarray, "*batch n"] = eqx.field(
-        converter=partial(_checks.as_reals, "rewards")
-    )
-    gamma: Float[Array | np.ndarray, "*batch"] = eqx.field(
-        converter=partial(_checks.as_reals, "gamma")
-    )
-    terminated: Bool[Array | np.ndarray, "*batch n"] = eqx.field(
-        converter=partial(_checks.as_booleans, "terminated")
-    )
+    states: Int[Array | np.ndarray, "*batch times"] = _checked(_checks.as_integers, "states")
+    actions: Int[Array | np.ndarray, "*batch times"] = _checked(_checks.as_integers, "actions")
+    rewards: Float[Array | np.ndarray, "*batch n"] = _checked(_checks.as_reals, "rewards")
+    gamma: Float[Array | np.ndarray, "*batch"] = _checked(_checks.as_reals, "gamma")
+    terminated: Bool[Array | np.ndarray, "*batch n"] = _checked(_checks.as_booleans, "terminated")
 
     def __check_init__(self) -> None:
         *batch, n = self.rewards.shape or (0,)
