@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import nbformat
@@ -16,7 +15,7 @@ EXTENSIONS = ROOT / "book" / "_ext"
 sys.path.append(str(EXTENSIONS))
 
 from plain_markdown import plain_markdown  # noqa: E402
-from run_anywhere import Repository, colab_cell, repository_from  # noqa: E402
+from run_anywhere import Repository, colab_cell, commit_of, repository_from  # noqa: E402
 
 CONFIGURATION = f"""
 import sys
@@ -58,7 +57,7 @@ def build(folder: Path, **environment: str) -> subprocess.CompletedProcess:
     clean = {
         name: value
         for name, value in os.environ.items()
-        if name not in ("GITHUB_REPOSITORY", "GITHUB_SERVER_URL", "ICRL_REPOSITORY")
+        if not name.startswith(("GITHUB_", "ICRL_REPOSITORY"))
     }
     command = [sys.executable, "-m", "sphinx", "-W", "-n", "-q", "-b", "html"]
     return subprocess.run(
@@ -91,7 +90,7 @@ def test_without_a_repository_there_is_only_the_download(tmp_path):
     run = build(tmp_path)
     assert run.returncode == 0, run.stderr
     text = page(tmp_path, "notebooks/one")
-    assert 'href="one.ipynb"' in text
+    assert 'href="one.ipynb" download' in text
     assert not outside(text)
     for word in ("colab", "binder", "fa-rocket"):
         assert word not in text.lower()
@@ -107,20 +106,22 @@ def test_without_a_repository_there_is_only_the_download(tmp_path):
 
 
 def test_on_github_the_buttons_lead_to_the_repository_that_builds(tmp_path):
-    run = build(tmp_path, GITHUB_REPOSITORY="a-fork/its-name")
+    run = build(tmp_path, GITHUB_REPOSITORY="a-fork/its-name", GITHUB_SHA="c0ffee")
     assert run.returncode == 0, run.stderr
     text = page(tmp_path, "notebooks/one")
     assert outside(text) == {"colab.research.google.com", "mybinder.org"}
     colab = "https://colab.research.google.com/github/a-fork/its-name"
     assert f'href="{colab}/blob/gh-pages/notebooks/one.ipynb"' in text
-    binder = "https://mybinder.org/v2/gh/a-fork/its-name/HEAD"
+    binder = "https://mybinder.org/v2/gh/a-fork/its-name/c0ffee"
     assert f'href="{binder}?urlpath=lab%2Ftree%2Fnotebooks%2Fone.ipynb"' in text
-    assert 'href="one.ipynb"' in text
+    assert 'href="one.ipynb" download' in text
+    address = "https://a-fork.github.io/its-name/notebooks/one.html"
+    assert f'<link rel="canonical" href="{address}"' in text
     # Buttons are text and icons of the theme: nothing is loaded from elsewhere.
-    assert not re.findall(r'(?:src|<link[^>]*href)="https?:', text)
+    assert not re.findall(r'(?:src|<link rel="(?!canonical)[^>]*href)="https?:', text)
     first = notebook_of(tmp_path).cells[0]
     assert first.cell_type == "code"
-    assert "https://github.com/a-fork/its-name.git" in first.source
+    assert '"https://github.com/a-fork/its-name.git", "c0ffee"' in first.source
     assert '"[gym,theory]", "myst-nb"]' in first.source
     assert not outside(page(tmp_path, "index"))
 
@@ -192,33 +193,76 @@ def test_elsewhere_than_on_github_there_is_no_colab():
     assert repository.binder("one.ipynb").startswith(f"{binder}?")
 
 
-def test_the_first_cell_installs_in_colab_and_does_nothing_elsewhere(monkeypatch, tmp_path):
-    repository = Repository("https://github.com", "me", "book")
-    code = compile(
-        colab_cell(repository, "notebooks/one", ["gym", "theory"], ["myst-nb"]), "cell", "exec"
+def test_the_commit_is_the_one_that_is_built(tmp_path):
+    assert commit_of({"GITHUB_SHA": "c0ffee"}, tmp_path) == "c0ffee"
+    assert commit_of({}, tmp_path) == "HEAD"  # under no version control
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=me", "-c", "user.email=me@example.org"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message=one"], check=True)
+    assert re.fullmatch("[0-9a-f]{40}", commit_of({}, tmp_path))
+
+
+# Stands for Colab: a kernel that has a package loaded, of which the index has a newer version,
+# and a "pip" that does what pip does with constraints.
+SESSION = """
+import subprocess, sys, types
+sys.modules["google.colab"] = types.ModuleType("google.colab")
+import numpy
+numpy.__version__ = "2.1.3"
+before = dict(sys.modules)
+run = subprocess.run
+def instead(command, **options):
+    if command[0] == "git":
+        return run(command, **options)
+    print(*command, sep="|")
+subprocess.run = instead
+exec(CODE, {})
+exec(CODE, {})  # the cell run again does nothing
+import os, one_of_the_book
+print(os.getcwd(), one_of_the_book.__file__, os.path.exists("../results/table.csv"), sep="|")
+"""
+
+
+def test_the_first_cell_keeps_what_colab_has_loaded(tmp_path):
+    """The commit and not HEAD is fetched, importable and with its tables beside the notebooks."""
+    book, content = tmp_path / "book.git", tmp_path / "content"
+    for name in ("notebooks/one.md", "results/table.csv", "one_of_the_book.py"):
+        (book / name).parent.mkdir(parents=True, exist_ok=True)
+        (book / name).write_text("", encoding="utf-8")
+    git = ["git", "-C", str(book), "-c", "user.name=me", "-c", "user.email=me@example.org"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "config", "uploadpack.allowAnySHA1InWant", "true"], check=True)
+    subprocess.run([*git, "add", "--all"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--message=one"], check=True)
+    commit = commit_of({}, book)
+    (book / "one_of_the_book.py").write_text("raise AssertionError", encoding="utf-8")
+    subprocess.run([*git, "commit", "--quiet", "--all", "--message=two"], check=True)
+
+    repository = Repository(f"file://{tmp_path.parent}", tmp_path.name, "book")
+    code = colab_cell(repository, "notebooks/one", ["gym", "theory"], ["myst-nb"], commit)
+    code = code.replace('"/content/', f'"{content}/')
+    session = subprocess.run(
+        [sys.executable, "-c", f"CODE = {code!r}\n{SESSION}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    commands, places = [], []
-    monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command))
-    monkeypatch.setattr(os, "chdir", places.append)
-    monkeypatch.delitem(sys.modules, "google.colab", raising=False)
-    exec(code, {})
-    assert not commands
-    assert not places
+    assert session.returncode == 0, session.stderr
+    installed, place = session.stdout.splitlines()
+    folder = content / "book"
+    assert installed.split("|")[1:] == [
+        *("-m", "pip", "install", "--quiet", "-c", f"{folder}.loaded"),
+        *("-e", f"{folder}[gym,theory]", "myst-nb"),
+    ]
+    assert place.split("|") == [f"{folder}/notebooks", f"{folder}/one_of_the_book.py", "True"]
+    kept = Path(f"{folder}.loaded").read_text(encoding="utf-8").splitlines()
+    assert "numpy==2.1.3" in kept  # loaded, whatever lies on disk
+    assert sum(line.startswith("numpy==") for line in kept) == 1
 
-    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
-    exec(code, {})
-    (clone, install) = commands
-    assert clone[:2] == ["git", "clone"]
-    assert clone[-2:] == ["https://github.com/me/book.git", "/content/book"]
-    assert install[:4] == [sys.executable, "-m", "pip", "install"]
-    assert install[-2:] == ["/content/book[gym,theory]", "myst-nb"]
-    assert places == ["/content/book/notebooks"]
-
-    # Run again, it installs nothing.
-    monkeypatch.setattr(os.path, "isdir", lambda folder: folder == "/content/book")
-    exec(code, {})
-    assert len(commands) == 2
-    assert len(places) == 2
+    # Elsewhere it does nothing.
+    exec(compile(code.replace(str(content), "/nowhere"), "cell", "exec"), {})
+    assert not Path("/nowhere").exists()
 
 
 def test_extras_exist():

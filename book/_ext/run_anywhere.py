@@ -15,6 +15,7 @@ import json
 import os
 import posixpath
 import re
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from sphinx.application import Sphinx
 from sphinx.errors import ConfigError
 from sphinx.util import logging
 from sphinx.util.typing import ExtensionMetadata
+from written_pages import rewrite
 
 logger = logging.getLogger(__name__)
 
@@ -55,12 +57,21 @@ class Repository(NamedTuple):
         start = f"https://colab.research.google.com/github/{self.owner}/{self.name}"
         return f"{start}/blob/{quote(branch, safe='')}/{quote(path)}"
 
-    def binder(self, path: str) -> str:
+    @property
+    def pages(self) -> str:
+        """Where GitHub publishes the branch gh-pages; nothing is known of other places."""
+        if self.server != GITHUB:
+            return ""
+        site = f"{self.owner.lower()}.github.io"
+        return f"https://{site}/" if self.name == site else f"https://{site}/{self.name}/"
+
+    def binder(self, path: str, commit: str = "HEAD") -> str:
         """Address that opens a notebook in Binder, in the repository's environment."""
         place = f"git/{quote(self.address, safe='')}"
         if self.server == GITHUB:
             place = f"gh/{self.owner}/{self.name}"
-        return f"https://mybinder.org/v2/{place}/HEAD?urlpath={quote(f'lab/tree/{path}', safe='')}"
+        urlpath = quote(f"lab/tree/{path}", safe="")
+        return f"https://mybinder.org/v2/{place}/{commit}?urlpath={urlpath}"
 
 
 def repository_from(environment: Mapping[str, str]) -> Repository | None:
@@ -93,44 +104,78 @@ def repository_from(environment: Mapping[str, str]) -> Repository | None:
 
 
 COLAB_CELL = """\
-# In Colab only: fetch the book's repository and install its library.
+# In Colab only: fetch the book at its commit and install its library.
 import sys
 
 if "google.colab" in sys.modules:
+    import importlib.metadata
     import os
     import subprocess
 
     folder = "/content/{name}"
-    if not os.path.isdir(folder):
-        clone = ["git", "clone", "--quiet", "--depth=1", "{address}", folder]
-        subprocess.run(clone, check=True)
-        pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, folder + "{extras}"{packages}], check=True)
+    os.makedirs(folder, exist_ok=True)
+    if not os.path.isdir(folder + "/notebooks"):
+        git = ["git", "-C", folder]
+        subprocess.run([*git, "init", "--quiet"], check=True)
+        fetch = ["fetch", "--quiet", "--depth=1", "{address}", "{commit}"]
+        subprocess.run([*git, *fetch], check=True)
+        subprocess.run([*git, "checkout", "--quiet", "FETCH_HEAD"], check=True)
+    if folder not in sys.path:
+        # A package that is loaded must not be replaced on disk by another version.
+        owners = importlib.metadata.packages_distributions()
+        modules = {{name.partition(".")[0] for name in sys.modules}}
+        kept = {{owner for name in modules for owner in owners.get(name, ())}}
+        versions = {{owner.lower(): importlib.metadata.version(owner) for owner in kept}}
+        if "numpy" in sys.modules:
+            versions["numpy"] = sys.modules["numpy"].__version__
+        with open(folder + ".loaded", "w") as file:
+            file.writelines(f"{{name}}=={{version}}\\n" for name, version in versions.items())
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "-c", file.name]
+        subprocess.run([*pip, "-e", folder + "{extras}"{packages}], check=True)
+        sys.path.insert(0, folder)
     os.chdir(folder + "/{directory}")
 """
 
 
 def colab_cell(
-    repository: Repository, docname: str, extras: list[str], packages: list[str]
+    repository: Repository,
+    docname: str,
+    extras: list[str],
+    packages: list[str],
+    commit: str = "HEAD",
 ) -> str:
     """Return code that makes a notebook run in Colab and does nothing elsewhere.
 
-    It clones rather than installs from the address, because chapters read committed
-    tables by their place beside the notebook.
+    It fetches the whole repository, because chapters read committed tables by their place
+    beside the notebook, and installs it so that a rule's file put there is found.
 
     Args:
-        repository: what to clone.
+        repository: what to fetch.
         docname: the notebook's document.
         extras: of the library.
         packages: what else to install.
+        commit: of the book.
     """
     return COLAB_CELL.format(
         name=repository.name,
         address=f"{repository.address}.git",
+        commit=commit,
         extras=f"[{','.join(extras)}]" if extras else "",
         directory=docname.rpartition("/")[0],
         packages="".join(f', "{package}"' for package in packages),
     )
+
+
+def commit_of(environment: Mapping[str, str], folder: str | Path) -> str:
+    """Return the commit that is built: as GitHub Actions says, or as git does; else HEAD."""
+    if named := environment.get("GITHUB_SHA", ""):
+        return named
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        return "HEAD"
+    return found.strip() or "HEAD"
 
 
 def packages_of(notebook: nbformat.NotebookNode) -> list[str]:
@@ -170,6 +215,10 @@ def read_environment(app: Sphinx) -> None:
         app.run_anywhere_repository = repository_from(os.environ)  # type: ignore[attr-defined]
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    app.run_anywhere_commit = commit_of(os.environ, app.srcdir)  # type: ignore[attr-defined]
+    repository: Repository | None = app.run_anywhere_repository  # type: ignore[attr-defined]
+    if repository is not None and not app.config.html_baseurl:
+        app.config.html_baseurl = repository.pages  # type: ignore[attr-defined]
 
 
 def add_buttons(
@@ -188,7 +237,8 @@ def add_buttons(
     repository: Repository | None = app.run_anywhere_repository  # type: ignore[attr-defined]
     if repository is None:
         return
-    binder = _button(repository.binder(path), "Binder", "fas fa-cloud")
+    commit: str = app.run_anywhere_commit  # type: ignore[attr-defined]
+    binder = _button(repository.binder(path, commit), "Binder", "fas fa-cloud")
     links = [binder | {"tooltip": "Run this page on Binder, in the book's environment"}]
     colab = repository.colab(app.config.run_anywhere_branch, path)
     if colab is not None:
@@ -233,11 +283,17 @@ def write_notebooks(app: Sphinx, error: Exception | None) -> None:
                 cell.source = plain_markdown(cell.source, titles(app, docname), glued)
         if repository is not None:
             extras = app.config.run_anywhere_extras
-            code = colab_cell(repository, docname, extras, packages_of(notebook))
+            commit: str = app.run_anywhere_commit  # type: ignore[attr-defined]
+            code = colab_cell(repository, docname, extras, packages_of(notebook), commit)
             notebook.cells.insert(0, nbformat.v4.new_code_cell(code, id="colab"))
         target = Path(app.outdir) / f"{docname}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, target)
+
+
+def downloadable(text: str) -> str:
+    """Let a browser save the notebook, which it would show as JSON."""
+    return re.sub(r'(<a href="[^":]*\.ipynb") target="_blank"', r"\1 download", text)
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
@@ -250,4 +306,4 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     # After the theme, at 501, has added its own buttons.
     app.connect("html-page-context", add_buttons, priority=600)
     app.connect("build-finished", write_notebooks)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    return rewrite(app, downloadable)
