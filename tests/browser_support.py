@@ -144,6 +144,44 @@ def overflow(page: Page) -> int:
     )
 
 
+def cut_formulas(page: Page) -> list[str]:
+    """Formulas of which a part can neither be seen nor be scrolled to.
+
+    Every visible formula's drawn parts are compared with each ancestor that clips: beyond its
+    left edge nothing can be reached; beyond its right one only if it scrolls.
+    """
+    return page.evaluate(
+        """() => {
+          const cut = [];
+          for (const formula of document.querySelectorAll('mjx-container')) {
+            if (!formula.checkVisibility()) continue;
+            const math = formula.querySelector('mjx-math') ?? formula;
+            const boxes = [...math.querySelectorAll('mjx-c')].map(c => c.getBoundingClientRect())
+              .filter(box => box.width && box.height);
+            if (!boxes.length) continue;
+            const left = Math.min(...boxes.map(box => box.left));
+            const right = Math.max(...boxes.map(box => box.right));
+            for (let outer = formula; outer; outer = outer.parentElement) {
+              const overflow = getComputedStyle(outer).overflowX;
+              const window = outer === document.documentElement;
+              if (overflow === 'visible' && !window) continue;
+              const edge = outer.getBoundingClientRect();
+              const start = edge.left - outer.scrollLeft;
+              const scrolls = overflow === 'auto' || overflow === 'scroll';
+              if (left < start - 2 || (right > edge.right + 2 && !scrolls)) {
+                const by = Math.round(Math.max(start - left, right - edge.right));
+                const where = `${outer.tagName.toLowerCase()}.${outer.className}`;
+                cut.push(`${formula.textContent || math.innerHTML.length} by ${by} px in ${where}`);
+                break;
+              }
+              if (scrolls) break;
+            }
+          }
+          return cut;
+        }"""
+    )
+
+
 def settle(page: Page) -> None:
     """Wait for the transitions and animations under way, halfway through which colours are
     neither the old nor the new ones. What goes on without end is left alone."""

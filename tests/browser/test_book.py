@@ -25,7 +25,9 @@ MEGABYTE = 1e6
 PAGES = sorted(
     path.relative_to(SITE).as_posix()
     for path in SITE.rglob("*.html")
-    if "_static" not in path.parts and path != SITE / "index.html"  # which leads elsewhere
+    if "_static" not in path.parts
+    and path not in (SITE / "index.html", SITE / "404.html")  # which lead elsewhere
+    and 'http-equiv="refresh"' not in path.read_text("utf-8")[:400]  # an old address
 )
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
 
@@ -94,6 +96,7 @@ def test_page_opens_without_complaint(opened: Visit) -> None:
     broken = "images => images.filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
     assert page.locator("img").evaluate_all(broken) == []
     assert browser_support.overflow(page) <= 0
+    assert browser_support.cut_formulas(page) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -108,10 +111,109 @@ def test_page_is_accessible(opened: Visit, scheme: Literal["light", "dark"]) -> 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_page_fits_a_phone(browser: Browser, page: str) -> None:
-    """No horizontal scroll at 390 px, after the formulas have been set."""
+    """No horizontal scroll at 390 px, after the formulas have been set, and none of them cut."""
     with browser_support.visit(browser, SITE / page, width=PHONE, height=844) as seen:
         set_formulas(seen.page)
         assert browser_support.overflow(seen.page) <= 0
+        assert browser_support.cut_formulas(seen.page) == []
+
+
+# Python's own way to write values; tables, sentences and one formatter are for readers.
+RAW = re.compile(r"np\.\w+\(|\bArray\(|\bdtype[:=]|\bdict_\w+\(|\d\.\d{12,}")
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_outputs_are_written_for_readers(page: str) -> None:
+    """No representation of an array, a scalar's type or seventeen digits in what cells print."""
+    outputs = soup(page).select("div.cell_output pre, div.cell_output table, .docutils.glue")
+    found = [hit.group() for output in outputs for hit in RAW.finditer(output.get_text())]
+    assert found == []
+
+
+BROKEN_NUMBERS = """() => {
+  const found = [];
+  const blocks = document.querySelectorAll(
+    'article div.cell_output pre, article td, article th, article p, article li');
+  for (const block of blocks) {
+    if (!block.checkVisibility() || block.querySelector('p, li, td')) continue;
+    const walker = document.createTreeWalker(block, NodeFilter.SHOW_TEXT);
+    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+      if (node.parentElement.closest('mjx-container, .math, a')) continue;
+      for (const hit of node.data.matchAll(/[-−+]?\\d[\\d.,  e·⁻⁺⁰-⁹−-]*\\d/g)) {
+        if (/[A-Za-z]{2}|\\d-\\d/.test(hit[0])) continue;
+        const range = document.createRange();
+        range.setStart(node, hit.index);
+        range.setEnd(node, hit.index + hit[0].length);
+        const tops = new Set([...range.getClientRects()].map(box => Math.round(box.top / 8)));
+        if (tops.size > 1) found.push(hit[0]);
+      }
+    }
+  }
+  return found;
+}"""
+
+
+def test_numbers_stay_on_one_line(opened: Visit) -> None:
+    """A number with its digits' groups and its power of ten is never broken over two lines."""
+    opened.page.set_viewport_size({"width": DESKTOP, "height": 900})
+    assert opened.page.evaluate(BROKEN_NUMBERS) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_identifiers_are_unique(page: str) -> None:
+    """A link to a theorem can lead to one place alone."""
+    names = [element["id"] for element in soup(page).select("[id]")]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_shared_links_have_a_card(page: str) -> None:
+    """Title and description for search engines and messengers; each page has its own."""
+    head = soup(page).head
+    assert head is not None
+    (text,) = head.select("meta[name=description]")
+    assert 20 < len(text["content"]) <= 200
+    assert head.select("meta[property='og:title']")
+
+
+def test_old_addresses_lead_on(browser: Browser) -> None:
+    """Chapters once had numbers in their names; a fragment is kept."""
+    with browser_support.visit(browser, SITE / "notebooks" / "02_theorem_3_1.html") as seen:
+        seen.page.wait_for_url("**/notebooks/theorem_3_1.html*")
+
+
+def test_a_theorem_is_found_by_its_number(browser: Browser) -> None:
+    """The chapter with that title is the first result, and the field shows all of the words."""
+    with browser_support.visit(browser, SITE / "search.html") as seen:
+        page = seen.page
+        page.goto((SITE / "search.html").resolve().as_uri() + "?q=Theorem+3.1")
+        first = page.locator("#search-results li a").first
+        first.wait_for()
+        assert "theorem_3_1.html" in str(first.get_attribute("href"))
+        for search in page.locator("form.bd-search:visible").all():
+            icon, field = (
+                search.locator("i").bounding_box(),
+                search.locator("input").bounding_box(),
+            )
+            assert icon is not None
+            assert field is not None
+            assert icon["x"] + icon["width"] <= field["x"] + 12  # before the first letter
+
+
+def test_a_link_shows_where_it_leads(browser: Browser) -> None:
+    """By keyboard, from the disk: the theorem of another chapter, and Escape closes it."""
+    with browser_support.visit(browser, SITE / "notebooks" / "theorem_3_3.html") as seen:
+        set_formulas(seen.page)
+        address = seen.page.locator("template[data-preview]").first.get_attribute("data-preview")
+        link = seen.page.locator(f"article a[href='{address}']").first
+        seen.page.keyboard.press("Tab")  # so that the focus is the keyboard's
+        link.focus()
+        box = seen.page.locator("#preview")
+        box.wait_for()
+        assert box.inner_text().strip()
+        seen.page.keyboard.press("Escape")
+        assert box.count() == 0
+        assert seen.complaints == []
 
 
 @pytest.mark.parametrize("page", CHAPTERS)
