@@ -171,7 +171,8 @@ def cut_formulas(page: Page) -> list[str]:
               if (left < start - 2 || (right > edge.right + 2 && !scrolls)) {
                 const by = Math.round(Math.max(start - left, right - edge.right));
                 const where = `${outer.tagName.toLowerCase()}.${outer.className}`;
-                cut.push(`${formula.textContent || math.innerHTML.length} by ${by} px in ${where}`);
+                const source = formula.parentElement.closest('[id]')?.id;
+                cut.push(`below #${source}: by ${by} px in ${where}`);
                 break;
               }
               if (scrolls) break;

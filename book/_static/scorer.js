@@ -1,6 +1,6 @@
 /* Who searches for a theorem by its number means the page with that title: one that begins
    with the words comes first, and one that has them in this order before one that has not. */
-const Scorer = {
+var Scorer = {
   score: ([, title, , , score]) => {
     const words = (text) => text.replace(/<[^>]*>/g, "").toLowerCase().trim();
     const sought = words(new URLSearchParams(location.search).get("q") || "");
