@@ -65,11 +65,11 @@ def test_pythons_are_the_same_everywhere():
     assert workflow["jobs"]["tests"]["strategy"]["matrix"]["python"] == pythons
 
 
-def tests_of_nox() -> list[str]:
+def run_by_nox() -> list[str]:
     return re.findall(r'"(test_\w+\.py(?:::\w+)?)"', NOX)
 
 
-@pytest.mark.parametrize("test", tests_of_nox())
+@pytest.mark.parametrize("test", run_by_nox())
 def test_the_tests_that_nox_runs_exist(test):
     name, _, function = test.partition("::")
     source = (ROOT / "tests" / name).read_text("utf-8")

@@ -199,6 +199,27 @@ def glued_values(app: Sphinx, docname: str) -> dict[str, str]:
     return found
 
 
+GATE = re.compile(r"^:{3,}\{solution-(start|end)\}.*\n(?::[\w-]+:.*\n)*:{3,}$", flags=re.MULTILINE)
+SOLUTION = re.compile(r"^(:{3,})\{solution\}.*?^\1$", flags=re.MULTILINE | re.DOTALL)
+
+
+def without_solutions(cells: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Return the cells, or what is left of them, that belong to no solution."""
+    kept, inside = [], False
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            text = ""
+            for k, part in enumerate(GATE.split(SOLUTION.sub("", cell.source))):
+                inside = part == "start" if k % 2 else inside
+                text += part if k % 2 == 0 and not inside else ""
+            cell.source = text
+            if text.strip():
+                kept.append(cell)
+        elif not inside:
+            kept.append(cell)
+    return kept
+
+
 def is_notebook(app: Sphinx, docname: str) -> bool:
     """Return whether a page was made from a notebook."""
     return "kernelspec" in app.env.metadata.get(docname, {})
@@ -276,6 +297,8 @@ def write_notebooks(app: Sphinx, error: Exception | None) -> None:
             logger.warning("%s has no executed notebook at %s", docname, source)
             continue
         notebook = nbformat.read(source, as_version=4)
+        if getattr(app, "blocks_hide", False):
+            notebook.cells = without_solutions(notebook.cells)
         glued = glued_values(app, docname)
         for k, cell in enumerate(notebook.cells):
             cell.id = f"cell-{k}"  # a random one would change with every build
