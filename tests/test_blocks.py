@@ -19,6 +19,7 @@ sys.path.append({str(EXTENSIONS)!r})
 extensions = ["myst_nb", "sphinx_proof", "sphinx_exercise", "blocks", "site_pages"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 nb_execution_mode = "off"
+suppress_warnings = ["myst-nb.lexer"]  # of a notebook that was not executed
 html_theme = "sphinx_book_theme"
 site_redirects = {{"old/02_two": "two"}}
 exclude_patterns = ["html"]
