@@ -126,9 +126,7 @@ def invariants(population: Population, other: Population | None = None) -> Invar
     q, p = population.optimum.V21.shape
     if p != 2 * q + 1 or q < 2:
         raise ValueError(f"population must be of SARSA with d ≥ 2, got p = {p} and q = {q}")
-    dims = dict(
-        zip(KINDS, (1, q, q - 1, q * (q - 1) // 2, q * (q - 1) // 2), strict=True)
-    )
+    dims = dict(zip(KINDS, (1, q, q - 1, q * (q - 1) // 2, q * (q - 1) // 2), strict=True))
     firsts, seconds = (
         (each.A, each.w, each.b) for each in (population, population if other is None else other)
     )
@@ -182,9 +180,7 @@ def _copies(
         [A[:, :d], A[:, d : 2 * d], A[:, 2 * d, None] * w[1:], eye * b[2 * d]], axis=1
     )
     diagonal = jnp.einsum("ksii->ksi", squares)
-    trace = jnp.concatenate(
-        [diagonal.sum(2) / jnp.sqrt(d), (A[:, 2 * d] * w[0])[:, None]], axis=1
-    )
+    trace = jnp.concatenate([diagonal.sum(2) / jnp.sqrt(d), (A[:, 2 * d] * w[0])[:, None]], axis=1)
     off = squares * (1 - eye)
     flipped = jnp.swapaxes(off, 2, 3)
     return [
