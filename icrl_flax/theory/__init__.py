@@ -30,6 +30,7 @@ from icrl_flax.theory.richness import (
     witness,
 )
 from icrl_flax.theory.sgd import (
+    Growth,
     Spikes,
     StepLimits,
     hill,
@@ -58,6 +59,7 @@ __all__ = [
     "CubicMoments",
     "CubicTheta",
     "Flow",
+    "Growth",
     "Guarantee",
     "Invariants",
     "Modes",

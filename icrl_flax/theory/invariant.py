@@ -25,6 +25,7 @@ import scipy.linalg
 from jaxtyping import Array, Float
 
 from icrl_flax import _checks
+from icrl_flax.attention.weights import Effective
 from icrl_flax.theory.population import Population
 
 KINDS = ("trace", "vector", "diagonal", "symmetric", "antisymmetric")
@@ -85,6 +86,10 @@ class Invariants(NamedTuple):
 
     def spectral_radius(self, c: float) -> float:
         """Spectral radius of 𝓐⁻¹𝓑: 𝓐S = HS + SH, 𝓑S = E[JᵀJ S JᵀJ]."""
+        return self._top(c)[0]
+
+    def _top(self, c: float) -> tuple[float, Blocks]:
+        """The same with its eigenmatrix, of trace 1."""
         solve = {kind: _lyapunov(block) for kind, block in self.hessian_at(c).items()}
         S = {kind: np.eye(k) for kind, k in zip(KINDS, _COPIES, strict=True)}
         value = 0.0
@@ -95,7 +100,48 @@ class Invariants(NamedTuple):
             S = {kind: block / value for kind, block in S.items()}
             if abs(value - before) <= 1e-13 * value:
                 break
-        return float(value)
+        return float(value), S
+
+    def top_directions(self, c: float, count: int, seed: int = 0) -> Effective:
+        """Gaussian Δ whose second moment is the top eigenmatrix of 𝓐⁻¹𝓑.
+
+        At the threshold E‖Δ_k‖² of SGD stays what it is from these starts.
+
+        Args:
+            c: scale of the point θ̄(c).
+            count: how many.
+            seed: of the draws.
+        """
+        _, S = self._top(c)
+        d, rng = self.d, np.random.default_rng(seed)
+        roots = {kind: _square_root(S[kind]) for kind in KINDS}
+        raw = rng.normal(size=(count, 4, d, d))
+        flat = raw * np.eye(d)
+        mean = np.einsum("Nkii->Nk", flat)[:, :, None, None] / d * np.eye(d)
+        off = (raw - flat) / 2
+        flipped = np.swapaxes(off, 2, 3)
+        parts = {
+            "diagonal": flat - mean,
+            "symmetric": off + flipped,
+            "antisymmetric": off - flipped,
+        }
+        # Off the diagonal, halves of a sum of two numbers: a unit normal along each direction.
+        squares = sum(np.einsum("st,Ntij->Nsij", roots[kind], parts[kind]) for kind in parts)
+        trace = rng.normal(size=(count, 5)) @ roots["trace"]
+        squares = squares + trace[:, :4, None, None] / np.sqrt(d) * np.eye(d)
+        vectors = np.einsum("st,Nti->Nsi", roots["vector"], rng.normal(size=(count, 4, d)))
+        U, W = np.zeros((count, 2 * d + 1, d + 1)), np.zeros((count, d, 2 * d + 1))
+        U[:, :d, 1:], U[:, d : 2 * d, 1:] = squares[:, 0], squares[:, 1]
+        U[:, :d, 0], U[:, d : 2 * d, 0] = vectors[:, 0], vectors[:, 1]
+        U[:, 2 * d, 1:], U[:, 2 * d, 0] = vectors[:, 2], trace[:, 4]
+        W[:, :, :d], W[:, :, d : 2 * d] = squares[:, 2], squares[:, 3]
+        W[:, :, 2 * d] = vectors[:, 3]
+        return Effective(jnp.asarray(U), jnp.asarray(W))
+
+
+def _square_root(S: Float[np.ndarray, "k k"]) -> Float[np.ndarray, "k k"]:
+    values, vectors = np.linalg.eigh(S)
+    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
 
 
 def _scaled(block: np.ndarray, kind: str, c: float) -> np.ndarray:

@@ -94,6 +94,18 @@ def step_limits(population: Population, c: float, iterations: int = 500) -> Step
     )
 
 
+class Growth(NamedTuple):
+    """Moment growth by cloning.
+
+    Attributes:
+        rates: Λ(κ) per update for each κ.
+        directions: the directions at the end, as leading axes κ and particle.
+    """
+
+    rates: Float[Array, " powers"]
+    directions: Effective
+
+
 def moment_growth(
     key: Key[Array, ""],
     population: Population,
@@ -103,7 +115,8 @@ def moment_growth(
     particles: int = 1000,
     steps: int = 1000,
     together: int = 1,
-) -> Float[Array, " powers"]:
+    mirror: bool = False,
+) -> Growth:
     """Λ(κ) = lim 1/k log E‖Δ_k‖^κ per update of the linearised SGD, by cloning.
 
     Directions move by one random window each, are weighted by the growth of ‖Δ‖^κ, and are
@@ -122,10 +135,12 @@ def moment_growth(
         steps: draws.
         together: windows of one draw, in their order: the population holds the windows of one
             MDP one after the other, so many each.
+        mirror: whether each draw comes with a random signed permutation of SARSA's features, as
+            if the population held all of them, like `invariants`.
 
     Raises:
-        ValueError: if a count is not a positive integer or `together` does not divide the
-            number of windows.
+        ValueError: if a count is not a positive integer, `together` does not divide the
+            number of windows, or windows that are to be mirrored are not SARSA's.
     """
     for name, value in (("particles", particles), ("steps", steps), ("together", together)):
         _checks.positive_integer(name, value)
@@ -135,15 +150,18 @@ def moment_growth(
         raise ValueError(
             f"together must divide the number of windows, {population.size}, got {together}"
         )
+    if mirror:
+        _check_sarsa(population)
     parts = population.A, population.w, population.b
     parts = jax.tree.map(lambda x: x.reshape(-1, together, *x.shape[1:]), parts)
     kappas = jnp.asarray(kappas, float)
     args = population.optimum, jnp.asarray(c), jnp.asarray(rate)
-    return _growth(key, parts, *args, kappas, particles, steps) / together
+    rates, directions = _growth(key, parts, *args, kappas, particles, steps, mirror)
+    return Growth(rates / together, directions)
 
 
 @eqx.filter_jit
-def _growth(key, parts, optimum, c, rate, kappas, particles, steps) -> Float[Array, " powers"]:
+def _growth(key, parts, optimum, c, rate, kappas, particles, steps, mirror) -> Growth:
     shapes = [x.shape for x in optimum]
     lives = parts[0].shape[0]
 
@@ -155,7 +173,9 @@ def _growth(key, parts, optimum, c, rate, kappas, particles, steps) -> Float[Arr
 
     def draw(carry, key):
         delta, kappa = carry
-        window_key, clone_key = jax.random.split(key)
+        window_key, clone_key, turn_key = jax.random.split(key, 3)
+        if mirror:
+            delta = _turned(turn_key, delta)
         index = jax.random.randint(window_key, (particles,), 0, lives)
         windows = jax.tree.map(lambda x: x[index], parts)
         moved = jax.vmap(lambda d, w: jax.lax.scan(move, d, w)[0])(delta, windows)
@@ -180,8 +200,9 @@ def _growth(key, parts, optimum, c, rate, kappas, particles, steps) -> Float[Arr
         start = jax.vmap(lambda d: project_normal(optimum, c, d))(Effective(*raw))
         lengths = jax.vmap(norm)(start)
         start = jax.tree.map(lambda x: x / lengths[:, None, None], start)
-        _, growth = jax.lax.scan(draw, (start, kappa), jax.random.split(key_, steps))
-        return growth[steps // 5 :].mean()
+        keys = jax.random.split(key_, steps)
+        (end, _), growth = jax.lax.scan(draw, (start, kappa), keys)
+        return Growth(growth[steps // 5 :].mean(), end)
 
     return jax.lax.map(one, kappas)
 
@@ -223,12 +244,13 @@ def spikes(
     population: Population,
     c: float,
     rate: float | Float[Array, ""],
-    runs: int,
+    starts: Effective,
     steps: int,
     radius: float = 1e-8,
     cap: float = 1e6,
+    mirror: bool = False,
 ) -> Spikes:
-    """Runs of SGD on the loss itself, each on windows of its own, from random Δ_0 in N_c.
+    """Runs of SGD on the loss itself, each on windows of its own.
 
     Not linearised: an update is a gradient step on one window's ½‖X + Y‖².
 
@@ -237,24 +259,26 @@ def spikes(
         population: the windows to draw from.
         c: scale of the point θ̄(c).
         rate: learning rate η.
-        runs: how many.
+        starts: directions of Δ_0 ≠ 0, one for each run.
         steps: updates of each.
         radius: ‖Δ_0‖.
         cap: a run whose ‖Δ‖ has grown by this factor stops there.
+        mirror: as for `moment_growth`.
     """
-    for name, value in (("runs", runs), ("steps", steps)):
-        _checks.positive_integer(name, value)
+    if mirror:
+        _check_sarsa(population)
+    _checks.positive_integer("steps", steps)
     for name, value in (("rate", rate), ("radius", radius), ("cap", cap)):
         _checks.positive(name, value)
     _checks.non_zero("c", c)
     parts = population.sigma, population.w, population.b
     numbers = (jnp.asarray(x, float) for x in (c, rate, radius, cap))
-    return _spikes(key, parts, population.optimum, *numbers, runs, steps)
+    return _spikes(key, parts, population.optimum, *numbers, starts, steps, mirror)
 
 
 @eqx.filter_jit
-def _spikes(key, parts, optimum, c, rate, radius, cap, runs, steps) -> Spikes:
-    V = optimum.V21
+def _spikes(key, parts, optimum, c, rate, radius, cap, starts, steps, mirror) -> Spikes:
+    V, runs = optimum.V21, starts.P12.shape[0]
 
     def step(delta: Effective, window) -> Effective:
         sigma, w, b = window
@@ -268,25 +292,48 @@ def _spikes(key, parts, optimum, c, rate, radius, cap, runs, steps) -> Spikes:
 
     def update(carry, key):
         delta, highest = carry
-        index = jax.random.randint(key, (runs,), 0, parts[0].shape[0])
+        window_key, turn_key = jax.random.split(key)
+        index = jax.random.randint(window_key, (runs,), 0, parts[0].shape[0])
+        if mirror:
+            delta = _turned(turn_key, delta)
         delta = jax.vmap(step)(delta, jax.tree.map(lambda x: x[index], parts))
         return (delta, jnp.maximum(highest, jax.vmap(norm)(delta))), None
 
-    start_key, key = jax.random.split(key)
-    raw = Effective(
-        *(
-            jax.random.normal(k, (runs, *x.shape))
-            for k, x in zip(jax.random.split(start_key), optimum, strict=True)
-        )
-    )
-    start = jax.vmap(lambda d: project_normal(optimum, c, d))(raw)
-    lengths = jax.vmap(norm)(start)
-    start = jax.tree.map(lambda x: radius * x / lengths[:, None, None], start)
+    lengths = jax.vmap(norm)(starts)
+    start = jax.tree.map(lambda x: radius * x / lengths[:, None, None], starts)
     first, second = jnp.split(jax.random.split(key, steps), [steps // 2])
     half = jax.lax.scan(update, (start, jnp.full(runs, radius)), first)[0]
     delta, highest = jax.lax.scan(update, half, second)[0]
     logs = (jnp.log(jax.vmap(norm)(d) / radius) for d in (half[0], delta))
     return Spikes(jnp.minimum(highest / radius, cap), *logs)
+
+
+def _check_sarsa(population: Population) -> None:
+    q, p = population.optimum.V21.shape
+    if p != 2 * q + 1:
+        raise ValueError(f"mirror must be False but for SARSA, got p = {p} and q = {q}")
+
+
+def _turned(key: Key[Array, ""], delta: Effective) -> Effective:
+    """Each Δ of a batch under a signed permutation of the features of its own."""
+    runs, d, _ = delta.V21.shape
+    order_key, sign_key = jax.random.split(key)
+    order = jnp.argsort(jax.random.uniform(order_key, (runs, d)), axis=1)
+    signs = jax.random.rademacher(sign_key, (runs, d), delta.V21.dtype)
+    one, last = jnp.ones((runs, 1)), jnp.full((runs, 1), 2 * d)
+    rows = jnp.concatenate([order, order + d, last], axis=1)
+    row_signs = jnp.concatenate([signs, signs, one], axis=1)
+    columns = jnp.concatenate([0 * last, order + 1], axis=1)
+    column_signs = jnp.concatenate([one, signs], axis=1)
+
+    def turn(x, rows, columns, row_signs, column_signs):
+        return x[rows][:, columns] * row_signs[:, None] * column_signs
+
+    turn = jax.vmap(turn)
+    return Effective(
+        turn(delta.P12, rows, columns, row_signs, column_signs),
+        turn(delta.V21, order, rows, signs, row_signs),
+    )
 
 
 def hill(heights: Float[np.ndarray, " runs"], count: int, cap: float = np.inf) -> Interval:
