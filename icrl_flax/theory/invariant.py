@@ -84,6 +84,33 @@ class Invariants(NamedTuple):
         """The learning rate up to which SGD is stable in mean square; see `sgd`."""
         return 1 / self.spectral_radius(c)
 
+    def mean_square_growth(self, c: float, rate: float) -> float:
+        """log ρ(𝓣) of S ↦ E[(I − ηJᵀJ) S (I − ηJᵀJ)] on N_c: growth of E‖Δ‖² per update.
+
+        Args:
+            c: scale of the point θ̄(c).
+            rate: learning rate η.
+        """
+        _checks.positive("rate", rate)
+        H = self.hessian_at(c)
+        normal = {}
+        for kind, block in H.items():
+            rates, vectors = np.linalg.eigh(block)
+            vectors = vectors[:, rates > 1e-10 * rates.max()]
+            normal[kind] = vectors @ vectors.T
+
+        def image(flat):
+            S = {
+                kind: normal[kind] @ flat[a:b].reshape(k, k) @ normal[kind]
+                for kind, k, a, b in zip(KINDS, _COPIES, _ENDS, _ENDS[1:], strict=False)
+            }
+            noise = self.quartic_at(c, S)
+            moved = [S[k] - rate * (H[k] @ S[k] + S[k] @ H[k]) + rate**2 * noise[k] for k in KINDS]
+            return np.concatenate([x.ravel() for x in moved])
+
+        matrix = np.stack([image(row) for row in np.eye(_ENDS[-1])], axis=1)
+        return float(np.log(np.abs(np.linalg.eigvals(matrix)).max()))
+
     def spectral_radius(self, c: float) -> float:
         """Spectral radius of 𝓐⁻¹𝓑: 𝓐S = HS + SH, 𝓑S = E[JᵀJ S JᵀJ]."""
         return self._top(c)[0]
