@@ -8,7 +8,7 @@ from icrl_flax.theory.adam import AdamNoise, adam_noise, adam_scale
 from icrl_flax.theory.cubic import CubicMoments, CubicTheta
 from icrl_flax.theory.flow import Flow, Settled, descend, gradient_flow, settle
 from icrl_flax.theory.guarantee import Constants, Guarantee, constants, sharpest_radius
-from icrl_flax.theory.invariant import Invariants, invariants
+from icrl_flax.theory.invariant import Invariants, invariants, signed_permutations
 from icrl_flax.theory.manifold import (
     conserved,
     inner,
@@ -101,6 +101,7 @@ __all__ = [
     "settle",
     "sgd_drift",
     "sharpest_radius",
+    "signed_permutations",
     "smallest_eigenvalues",
     "spikes",
     "step_limits",

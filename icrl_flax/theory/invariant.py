@@ -15,6 +15,7 @@ kind: 55 numbers, whatever d is. The four d × d blocks are U's of (φ, w), U's 
 of φ and W's of γφ⁺; the four vectors are U's of (φ, 1), of (γφ⁺, 1), of (r, w), and W's of r.
 """
 
+import itertools
 from typing import NamedTuple
 
 import equinox as eqx
@@ -210,6 +211,26 @@ def invariants(population: Population, other: Population | None = None) -> Invar
         for kind, k, a, b in zip(KINDS, _COPIES, _ENDS, _ENDS[1:], strict=False)
     }
     return Invariants(q, hessian, gram / each[:, None], dims)
+
+
+def signed_permutations(population: Population) -> Population:
+    """SARSA's windows with all 2^d d! signed permutations of their features: for small d.
+
+    Raises:
+        ValueError: if the windows are not SARSA's, or have more than 3 features.
+    """
+    q, p = population.optimum.V21.shape
+    if p != 2 * q + 1 or q > 3:
+        raise ValueError(f"population must be of SARSA with d ≤ 3, got p = {p} and q = {q}")
+    x, u = population.tokens, population.u
+    tokens, parameters = [], []
+    for order in itertools.permutations(range(q)):
+        for signs in itertools.product((1.0, -1.0), repeat=q):
+            g = jnp.eye(q)[jnp.array(order)] * jnp.array(signs)
+            parts = x[..., :q] @ g.T, x[..., q : 2 * q] @ g.T, x[..., 2 * q :]
+            tokens.append(jnp.concatenate(parts, axis=-1))
+            parameters.append(u @ g.T)
+    return Population(jnp.concatenate(tokens), jnp.concatenate(parameters), population.optimum)
 
 
 @eqx.filter_jit
