@@ -68,6 +68,11 @@ def test_limits_are_in_order(rule):
     assert 0 < limits.sure < limits.trace < limits.mean_square < limits.descent
     top = np.linalg.eigvalsh(second_moments(population).hessian(C))[-1]
     assert limits.descent == pytest.approx(2 / top, rel=1e-9)
+    J = window_jacobians(population, C)
+    for direction in np.random.default_rng(0).normal(size=(20, J.shape[2])):
+        error = J @ direction
+        slopes = np.einsum("Nkm,Nk->Nm", J, error)
+        assert (slopes**2).sum() <= 2 / limits.trace * (error**2).sum()
 
 
 def test_invariants_are_those_of_the_mirrored_windows(small, moments):
