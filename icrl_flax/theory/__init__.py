@@ -4,9 +4,11 @@ Everything here works in float64 and needs JAX's x64 mode. It needs SciPy and Di
 which the extra `theory` installs, so `icrl_flax` itself does not import it.
 """
 
+from icrl_flax.theory.adam import AdamNoise, adam_noise, adam_scale
 from icrl_flax.theory.cubic import CubicMoments, CubicTheta
 from icrl_flax.theory.flow import Flow, Settled, descend, gradient_flow, settle
 from icrl_flax.theory.guarantee import Constants, Guarantee, constants, sharpest_radius
+from icrl_flax.theory.invariant import Invariants, invariants, signed_permutations
 from icrl_flax.theory.manifold import (
     conserved,
     inner,
@@ -27,6 +29,18 @@ from icrl_flax.theory.richness import (
     richness,
     witness,
 )
+from icrl_flax.theory.sgd import (
+    Growth,
+    Spikes,
+    StepLimits,
+    hill,
+    moment_growth,
+    sgd_drift,
+    spikes,
+    step_limits,
+    tail_index,
+    window_jacobians,
+)
 from icrl_flax.theory.spectrum import (
     Modes,
     SecondMoments,
@@ -40,17 +54,24 @@ from icrl_flax.theory.spectrum import (
 )
 
 __all__ = [
+    "AdamNoise",
     "Constants",
     "CubicMoments",
     "CubicTheta",
     "Flow",
+    "Growth",
     "Guarantee",
+    "Invariants",
     "Modes",
     "Moments",
     "Population",
     "Richness",
     "SecondMoments",
     "Settled",
+    "Spikes",
+    "StepLimits",
+    "adam_noise",
+    "adam_scale",
     "bootstrap",
     "conserved",
     "constants",
@@ -58,13 +79,16 @@ __all__ = [
     "draw_population",
     "fold_pairs",
     "gradient_flow",
+    "hill",
     "inner",
+    "invariants",
     "kappa_r",
     "lanczos",
     "largest_eigenvalue",
     "linearised_loss",
     "linearised_slope",
     "modes",
+    "moment_growth",
     "nearest_scale",
     "nearest_scales",
     "norm",
@@ -75,10 +99,16 @@ __all__ = [
     "richness",
     "second_moments",
     "settle",
+    "sgd_drift",
     "sharpest_radius",
+    "signed_permutations",
     "smallest_eigenvalues",
+    "spikes",
+    "step_limits",
+    "tail_index",
     "tangent",
     "tube_points",
+    "window_jacobians",
     "witness",
     "xavier_starts",
 ]
