@@ -4,6 +4,13 @@ Everything here works in float64 and needs JAX's x64 mode. It needs SciPy and Di
 which the extra `theory` installs, so `icrl_flax` itself does not import it.
 """
 
+from icrl_flax.theory.certificate import (
+    kernel_dimension,
+    predicted_kernel_dimension,
+    rank_modulo,
+    rational_windows,
+    residue,
+)
 from icrl_flax.theory.cubic import CubicMoments, CubicTheta
 from icrl_flax.theory.flow import Flow, Settled, descend, gradient_flow, settle
 from icrl_flax.theory.guarantee import Constants, Guarantee, constants, sharpest_radius
@@ -23,6 +30,7 @@ from icrl_flax.theory.population import Population, draw_population, offset, poi
 from icrl_flax.theory.richness import (
     Richness,
     bootstrap,
+    kappa_0,
     kappa_r,
     richness,
     witness,
@@ -59,7 +67,9 @@ __all__ = [
     "fold_pairs",
     "gradient_flow",
     "inner",
+    "kappa_0",
     "kappa_r",
+    "kernel_dimension",
     "lanczos",
     "largest_eigenvalue",
     "linearised_loss",
@@ -70,8 +80,12 @@ __all__ = [
     "norm",
     "offset",
     "point",
+    "predicted_kernel_dimension",
     "predicted_scale",
     "project_normal",
+    "rank_modulo",
+    "rational_windows",
+    "residue",
     "richness",
     "second_moments",
     "settle",
