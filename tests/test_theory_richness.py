@@ -228,7 +228,10 @@ def test_kappa_0(case):
     """No pair of unit V and P beats the upper bound, and none is below the lower one."""
     population, *_ = case
     lower, upper = kappa_0(Moments.of(population))
-    assert 0 < lower <= upper
+    p, width = population.optimum.P12.shape
+    assert lower <= upper
+    assert upper > 0
+    assert (lower > 0) == (population.size >= p * (p + 1) // 2 * width)
     for seed in range(200):
         P, V = random_pair(population.optimum, seed)
         tokens = np.asarray(population.tokens)
