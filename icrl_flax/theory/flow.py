@@ -224,6 +224,7 @@ def descend(
     rtol: float = 1e-8,
     atol: float = 1e-12,
     max_steps: int = 1_000_000,
+    solver: diffrax.AbstractSolver = EXPLICIT,
 ) -> Any:
     """Solve θ' = −gradient(θ) for a batch of starts, whatever pytree θ is.
 
@@ -237,6 +238,7 @@ def descend(
         rtol: relative tolerance of a step.
         atol: absolute tolerance of a step.
         max_steps: bound on the number of steps.
+        solver: as in `gradient_flow`.
 
     Returns:
         θ at each time: leaves with axes (batch, time, …).
@@ -250,17 +252,17 @@ def descend(
     _checks.positive("atol", atol)
     _checks.positive_integer("max_steps", max_steps)
     times = jnp.asarray(times)
-    path, arrived = _descend_batch(gradient, start, times, rtol, atol, max_steps)
+    path, arrived = _descend_batch(gradient, start, times, rtol, atol, max_steps, solver)
     _check(arrived, times[-1], max_steps, rtol, atol)
     return path
 
 
 @eqx.filter_jit
 def _descend_batch(
-    gradient, start, times, rtol, atol, max_steps
+    gradient, start, times, rtol, atol, max_steps, solver
 ) -> tuple[Any, Bool[Array, " runs"]]:
     def one(start):
-        solution = _descend(gradient, start, times, rtol, atol, max_steps)
+        solution = _descend(gradient, start, times, rtol, atol, max_steps, solver=solver)
         return solution.ys, diffrax.is_okay(solution.result)
 
     return jax.vmap(one)(start)
