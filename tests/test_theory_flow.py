@@ -1,5 +1,6 @@
 """The gradient flow against solutions in closed form, and what it conserves."""
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -195,6 +196,28 @@ def test_settle():
             scale = np.abs(np.asarray(start.P12)).max()
             np.testing.assert_allclose(found[k], expected, rtol=0, atol=1e-6 * scale)
         assert settled.loss[k] == pytest.approx(float(loss.loss(1.0, at)), rel=1e-4)
+
+
+def test_a_start_on_the_manifold_stays():
+    """Δ(0) = 0 has no size to divide by."""
+    loss, delta = problem(2)
+    zero = jax.tree.map(jnp.zeros_like, delta)
+    flow = gradient_flow(loss, 1.0, zero, TIMES)
+    assert not flow.loss.any()
+    assert not any(leaf.any() for leaf in flow.delta)
+    settled = settle(loss, jnp.ones(1), stack(zero), 1e-6, 5.0)
+    assert not settled.loss.any()
+
+
+def test_implicit_solver():
+    """Rates from 1e-3 to 1e6: the implicit solver needs steps for the slow one alone."""
+    rates = Effective(jnp.array([[1e-3, 1e6]]), jnp.array([[1.0], [1e3]]))
+    loss, delta = Powers(rates, 2), jax.tree.map(jnp.ones_like, rates)
+    times = jnp.array([0.0, 1.0, 10.0, 1000.0])
+    flow = gradient_flow(loss, 1.0, delta, times, 1e-8, 1e-10, 1000, diffrax.Kvaerno5())
+    assert error(flow, loss.exact(delta, np.asarray(times))) < 1e-6
+    with pytest.raises(RuntimeError, match="did not reach"):
+        gradient_flow(loss, 1.0, delta, times, 1e-8, 1e-10, 1000)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ from populations import RULES, as_numpy, one_hot_population, random_pair, random
 from icrl_flax import RandomMDPs, Sarsa, rollout
 from icrl_flax.control.tasks import draw_task
 from icrl_flax.theory import (
+    Moments,
     Population,
     bootstrap,
+    kappa_0,
     kappa_r,
     project_normal,
     richness,
@@ -220,3 +222,26 @@ def test_many_parameters():
     found = richness(population)
     assert (found.kappa_a, found.kappa_q) == (0, 0)
     assert np.isnan(found.rho)
+
+
+def test_kappa_0(case):
+    """No pair of unit V and P beats the upper bound, and none is below the lower one."""
+    population, *_ = case
+    lower, upper = kappa_0(Moments.of(population))
+    p, width = population.optimum.P12.shape
+    assert lower <= upper
+    assert upper > 0
+    assert (lower > 0) == (population.size >= p * (p + 1) // 2 * width)
+    for seed in range(200):
+        P, V = random_pair(population.optimum, seed)
+        tokens = np.asarray(population.tokens)
+        scores = np.einsum("Nnp,pw,Nw->Nn", tokens, P, np.asarray(population.w))
+        out = np.einsum("kp,Nnp,Nn->Nk", V, tokens, scores) / tokens.shape[1]
+        mean = (out**2).sum(1).mean()
+        assert mean >= upper * float(jnp.vdot(P, P) * jnp.vdot(V, V))
+
+
+def test_kappa_0_of_one_hot_features_is_zero():
+    """Different indicators never meet in Σ̂, whatever the discounts."""
+    lower, upper = kappa_0(Moments.of(one_hot_population(discounts=(0.3, 0.9))))
+    assert lower == upper == 0

@@ -5,6 +5,13 @@ which the extra `theory` installs, so `icrl_flax` itself does not import it.
 """
 
 from icrl_flax.theory.adam import AdamNoise, adam_noise, adam_scale
+from icrl_flax.theory.certificate import (
+    kernel_dimension,
+    predicted_kernel_dimension,
+    rank_modulo,
+    rational_windows,
+    residue,
+)
 from icrl_flax.theory.cubic import CubicMoments, CubicTheta
 from icrl_flax.theory.flow import Flow, Settled, descend, gradient_flow, settle
 from icrl_flax.theory.guarantee import Constants, Guarantee, constants, sharpest_radius
@@ -25,6 +32,7 @@ from icrl_flax.theory.population import Population, draw_population, offset, poi
 from icrl_flax.theory.richness import (
     Richness,
     bootstrap,
+    kappa_0,
     kappa_r,
     richness,
     witness,
@@ -82,7 +90,9 @@ __all__ = [
     "hill",
     "inner",
     "invariants",
+    "kappa_0",
     "kappa_r",
+    "kernel_dimension",
     "lanczos",
     "largest_eigenvalue",
     "linearised_loss",
@@ -94,8 +104,12 @@ __all__ = [
     "norm",
     "offset",
     "point",
+    "predicted_kernel_dimension",
     "predicted_scale",
     "project_normal",
+    "rank_modulo",
+    "rational_windows",
+    "residue",
     "richness",
     "second_moments",
     "settle",

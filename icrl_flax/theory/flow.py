@@ -12,6 +12,8 @@ from jaxtyping import Array, Bool, Float, Int
 from icrl_flax import _checks
 from icrl_flax.attention.weights import Effective
 
+EXPLICIT = diffrax.Tsit5()
+
 
 @runtime_checkable
 class Loss(Protocol):
@@ -50,13 +52,14 @@ def gradient_flow(
     rtol: float = 1e-8,
     atol: float = 1e-12,
     max_steps: int = 1_000_000,
+    solver: diffrax.AbstractSolver = EXPLICIT,
 ) -> Flow:
     """Solve the gradient flow from θ̄(c) + Δ(0), in the coordinates Δ.
 
     With c near the scale that the flow reaches, Δ tends to 0 and keeps its relative
     accuracy, so losses far below the square of the machine's precision mean something.
-    Solver: Tsitouras' 5(4) pair, step by step error below atol · s + rtol · |Δ|, where s
-    is the largest entry of Δ(0).
+    The error of a step is kept below atol · s + rtol · |Δ|, where s is the largest entry of
+    Δ(0), or 1 if Δ(0) = 0.
 
     Args:
         loss: L and ∇L.
@@ -66,6 +69,9 @@ def gradient_flow(
         rtol: relative tolerance of a step.
         atol: absolute tolerance of a step, relative to the largest entry of Δ(0).
         max_steps: bound on the number of steps.
+        solver: Tsitouras' 5(4) pair, which is explicit, unless another is given. Where the
+            flow is stiff (it slows down, and its largest curvature does not) an implicit
+            one, `diffrax.Kvaerno5()`, takes steps as long as the accuracy allows.
 
     Raises:
         ValueError: if JAX's x64 mode is off or a tolerance is not positive.
@@ -80,7 +86,8 @@ def gradient_flow(
     # One program each for one flow and for a batch of them.
     run = _solve if c.ndim == 0 else _solve_batch
     # The tolerances as arrays: one program for all of them.
-    flow, arrived = run(loss, c, delta, times, jnp.asarray(rtol), jnp.asarray(atol), max_steps)
+    accuracy = jnp.asarray(rtol), jnp.asarray(atol)
+    flow, arrived = run(loss, c, delta, times, *accuracy, max_steps, solver)
     _check(arrived, times[-1], max_steps, rtol, atol)
     return flow
 
@@ -93,17 +100,36 @@ def _check(arrived: Bool[Array, "*runs"], time: Any, max_steps: int, rtol: Any, 
         )
 
 
-def _one(loss, c, delta, times, rtol, atol, max_steps) -> tuple[Flow, Bool[Array, ""]]:
+def _from(loss, c, delta, times, rtol, atol, max_steps, solver=EXPLICIT, until=None):
+    """The flow from θ̄(c) + Δ(0), and Δ at the times, or where L < until."""
     largest = jnp.max(jnp.stack([jnp.abs(leaf).max() for leaf in delta]))
-    # Δ in units of its first size: then the tolerances mean the same however small it is.
-    unit = jax.tree.map(lambda leaf: leaf / largest, delta)
+    largest = jnp.where(largest > 0, largest, 1)  # from θ̄(c) itself nothing moves
 
-    def gradient(y):
-        slope = loss.gradient(c, jax.tree.map(lambda leaf: leaf * largest, y))
-        return jax.tree.map(lambda leaf: leaf / largest, slope)
+    def whole(y):
+        return jax.tree.map(lambda leaf: leaf * largest, y)
 
-    solution = _descend(gradient, unit, times, rtol, atol, max_steps)
-    path = jax.tree.map(lambda leaf: leaf * largest, solution.ys)
+    def unit(delta):
+        """Δ in units of its first size: then tolerances mean the same however small it is."""
+        return jax.tree.map(lambda leaf: leaf / largest, delta)
+
+    event = None
+    if until is not None:
+        event = diffrax.Event(lambda t, y, *args, **kwargs: loss.loss(c, whole(y)) < until)
+    solution = _descend(
+        lambda y: unit(loss.gradient(c, whole(y))),
+        unit(delta),
+        times,
+        rtol,
+        atol,
+        max_steps,
+        event,
+        solver,
+    )
+    return solution, whole(solution.ys)
+
+
+def _one(loss, c, delta, times, *settings) -> tuple[Flow, Bool[Array, ""]]:
+    solution, path = _from(loss, c, delta, times, *settings)
     losses = jax.lax.map(lambda point: loss.loss(c, point), path)
     arrived = diffrax.is_okay(solution.result)
     return Flow(times, path, losses, solution.stats["num_steps"]), arrived
@@ -113,10 +139,8 @@ _solve = eqx.filter_jit(_one)
 
 
 @eqx.filter_jit
-def _solve_batch(
-    loss, c, delta, times, rtol, atol, max_steps
-) -> tuple[Flow, Bool[Array, " runs"]]:
-    return jax.vmap(lambda c, delta: _one(loss, c, delta, times, rtol, atol, max_steps))(c, delta)
+def _solve_batch(loss, c, delta, times, *settings) -> tuple[Flow, Bool[Array, " runs"]]:
+    return jax.vmap(lambda c, delta: _one(loss, c, delta, times, *settings))(c, delta)
 
 
 class Settled(NamedTuple):
@@ -184,22 +208,9 @@ def _settle(
 ) -> tuple[Settled, Bool[Array, " runs"]]:
     def one(run):
         c, delta = run
-        largest = jnp.max(jnp.stack([jnp.abs(leaf).max() for leaf in delta]))
-
-        def whole(y):
-            return jax.tree.map(lambda leaf: leaf * largest, y)
-
-        solution = _descend(
-            lambda y: jax.tree.map(lambda leaf: leaf / largest, loss.gradient(c, whole(y))),
-            jax.tree.map(lambda leaf: leaf / largest, delta),
-            jnp.asarray(longest)[None],
-            rtol,
-            atol,
-            max_steps,
-            event=diffrax.Event(lambda t, y, *args, **kwargs: loss.loss(c, whole(y)) < until),
-        )
-        time, end = jax.tree.map(lambda leaf: leaf[-1], (solution.ts, solution.ys))
-        end = whole(end)
+        last = jnp.asarray(longest)[None]
+        solution, path = _from(loss, c, delta, last, rtol, atol, max_steps, until=until)
+        time, end = jax.tree.map(lambda leaf: leaf[-1], (solution.ts, path))
         settled = Settled(end, loss.loss(c, end), time, solution.stats["num_steps"])
         return settled, diffrax.is_okay(solution.result)
 
@@ -213,6 +224,7 @@ def descend(
     rtol: float = 1e-8,
     atol: float = 1e-12,
     max_steps: int = 1_000_000,
+    solver: diffrax.AbstractSolver = EXPLICIT,
 ) -> Any:
     """Solve θ' = −gradient(θ) for a batch of starts, whatever pytree θ is.
 
@@ -226,6 +238,7 @@ def descend(
         rtol: relative tolerance of a step.
         atol: absolute tolerance of a step.
         max_steps: bound on the number of steps.
+        solver: as in `gradient_flow`.
 
     Returns:
         θ at each time: leaves with axes (batch, time, …).
@@ -239,27 +252,30 @@ def descend(
     _checks.positive("atol", atol)
     _checks.positive_integer("max_steps", max_steps)
     times = jnp.asarray(times)
-    path, arrived = _descend_batch(gradient, start, times, rtol, atol, max_steps)
+    path, arrived = _descend_batch(gradient, start, times, rtol, atol, max_steps, solver)
     _check(arrived, times[-1], max_steps, rtol, atol)
     return path
 
 
 @eqx.filter_jit
 def _descend_batch(
-    gradient, start, times, rtol, atol, max_steps
+    gradient, start, times, rtol, atol, max_steps, solver
 ) -> tuple[Any, Bool[Array, " runs"]]:
     def one(start):
-        solution = _descend(gradient, start, times, rtol, atol, max_steps)
+        solution = _descend(gradient, start, times, rtol, atol, max_steps, solver=solver)
         return solution.ys, diffrax.is_okay(solution.result)
 
     return jax.vmap(one)(start)
 
 
-def _descend(gradient, start, times, rtol, atol, max_steps, event=None) -> diffrax.Solution:
+def _descend(
+    gradient, start, times, rtol, atol, max_steps, event=None, solver=EXPLICIT
+) -> diffrax.Solution:
+    """The one call of a solver."""
     saveat = diffrax.SaveAt(ts=times) if event is None else diffrax.SaveAt(t1=True)
     return diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, args: jax.tree.map(jnp.negative, gradient(y))),
-        diffrax.Tsit5(),
+        solver,
         t0=0.0,
         t1=times[-1],
         dt0=None,

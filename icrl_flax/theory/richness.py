@@ -26,16 +26,18 @@ from icrl_flax.control.tasks import draw_task
 from icrl_flax.experience.rollout import rollout
 from icrl_flax.mdps.families import MDPFamily
 from icrl_flax.rules.base import Rule
+from icrl_flax.theory.moments import Moments
 from icrl_flax.theory.population import Population
 from icrl_flax.theory.spectrum import (
     Products,
     SecondMoments,
+    pair_numbers,
     second_moments,
     start_vector,
     top_singular_value,
 )
 
-_ZERO = 1e-12  # relative to the largest eigenvalue: below it, an eigenvalue is rounding
+_ZERO = 1e-12  # relative to the trace: below it, an eigenvalue is rounding
 _LARGE = 500  # rows from which Lanczos beats a dense eigenvalue solver
 
 
@@ -50,6 +52,7 @@ class Richness(NamedTuple):
             needs in place of items (2) and (3). For SARSA it is α² times that of R.
         kappa_q: λ_min E[bbᵀ], item (4).
         rho: the ρ of item (5), read as a lower bound; NaN where kappa_a or kappa_q is 0.
+            A kappa below 1e-12 of its matrix's trace is rounding, and given as 0.
         sigma_2: the second largest canonical correlation, likewise.
     """
 
@@ -191,3 +194,51 @@ def kappa_r(
 
     A = jax.vmap(one)(jax.random.split(key, size))
     return jnp.linalg.eigvalsh(jnp.einsum("Nkp,Nkr->pr", A, A) / size)[0]
+
+
+def kappa_0(
+    moments: Moments, starts: int = 8, rounds: int = 50, seed: int = 0
+) -> tuple[float, float]:
+    """Bounds of κ₀, the least E‖V Σ̂ P w̃‖² over V and P of Frobenius norm 1.
+
+    The least value is attained by a V with one row, vᵀ. For v fixed the form is quadratic in
+    P, and for P fixed in v: the upper bound is what alternate minimisation reaches. The
+    lower bound is half the smallest eigenvalue of E[ψψᵀ], ψ = Σ̂ ⊗ w̃ in orthonormal
+    coordinates of the symmetric Σ̂, since the symmetric part of v ⊗ P has at least half of
+    the square norm of v ⊗ P.
+
+    Args:
+        moments: of the population.
+        starts: random v from which the alternation begins.
+        rounds: of alternation, at most.
+        seed: of the starts.
+
+    Returns:
+        A lower and an upper bound; both are 0 where rounding decides.
+    """
+    _checks.positive_integer("starts", starts)
+    _checks.positive_integer("rounds", rounds)
+    p, width = moments.optimum.P12.shape
+    rows, columns = np.triu_indices(p)
+    second = np.asarray(moments.second).reshape(rows.size, width, rows.size, width)
+    root = np.where(rows == columns, 1.0, np.sqrt(2))
+    scaled = second * root[:, None, None, None] * root[None, None, :, None]
+    lower = _smallest(scaled.reshape(rows.size * width, -1)) / 2
+    # E[Σ̂_ab w̃_j Σ̂_ef w̃_l] at (a, b, j, e, f, l).
+    pairs = pair_numbers(p)
+    whole = second[pairs][:, :, :, pairs]
+    rng, best = np.random.default_rng(seed), np.inf
+    for _ in range(starts):
+        v, value = rng.normal(size=p), np.inf
+        v /= np.linalg.norm(v)
+        for _ in range(rounds):
+            of_P = np.einsum("a,abjefl,e->bjfl", v, whole, v, optimize=True)
+            P = scipy.linalg.eigh(of_P.reshape(p * width, -1), subset_by_index=[0, 0])[1]
+            P = P.reshape(p, width)
+            of_v = np.einsum("bj,abjefl,fl->ae", P, whole, P, optimize=True)
+            low, vectors = scipy.linalg.eigh(of_v, subset_by_index=[0, 0])
+            v, before, value = vectors[:, 0], value, float(low[0])
+            if value > before * (1 - 1e-6):
+                break
+        best = min(best, value)
+    return lower, best if best > _ZERO * np.trace(scaled.reshape(rows.size * width, -1)) else 0.0

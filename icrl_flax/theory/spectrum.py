@@ -98,13 +98,13 @@ def second_moments(population: Population) -> SecondMoments:
         uw += A.reshape(size, -1).T @ (w[:, :, None] * b[:, None, :]).reshape(size, -1)
         bb += b.T @ b
         ww += w.T @ w
-    uu = uu[_pair_numbers(p)[:, None, :, None], _pair_numbers(width)[None, :, None, :]]
+    uu = uu[pair_numbers(p)[:, None, :, None], pair_numbers(width)[None, :, None, :]]
     uu = uu.reshape(p * width, p * width)
     uw = uw.reshape(q, p, width, p).transpose(1, 2, 0, 3).reshape(p * width, q * p)
     return SecondMoments(uu / N, uw / N, bb / N, ww / N, population.optimum)
 
 
-def _pair_numbers(size: int) -> np.ndarray:
+def pair_numbers(size: int) -> np.ndarray:
     """Where entry (i, j) of a symmetric matrix stands in its upper triangle, row by row."""
     numbers = np.zeros((size, size), int)
     numbers[np.triu_indices(size)] = np.arange(size * (size + 1) // 2)
