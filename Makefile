@@ -36,7 +36,7 @@ browser: book ## open every page of the book in Chromium
 
 test: $(INSTALLED) ## run the tests, then execute every stale notebook
 	$(BIN)/python -m pytest tests
-	$(BIN)/python tools/notebooks.py
+	$(BIN)/python tools/execute.py
 
 # The threshold is in pyproject.toml. Here -n is said, since pytest-cov has to know it early.
 coverage: $(INSTALLED) ## run the tests and list the lines and branches that none reaches
@@ -56,7 +56,7 @@ workflows: _build/nox/bin/nox ## look for what is unsafe or wrong in .github (fe
 	PATH="$(CURDIR)/_build/nox/bin:$$PATH" nox -s workflows
 
 notebooks: $(INSTALLED) ## execute every stale notebook
-	$(BIN)/python tools/notebooks.py
+	$(BIN)/python tools/execute.py
 
 lint: $(INSTALLED) ## check style, formatting and types
 	$(BIN)/ruff check icrl_flax tests tools benchmarks book noxfile.py

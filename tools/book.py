@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from notebooks import ROOT, BookCache, Job, bring_up_to_date, cores, read, report
+from execute import ROOT, BookCache, Job, bring_up_to_date, cores, read, report
 
 LANDING = "at_a_glance"
 INDEX = ROOT / "_build" / "html" / "index.html"

@@ -1,7 +1,7 @@
 """Pages of chapters follow their execution: read again after it, and marked before it.
 
 Sphinx reads a page again when its text has changed; here it also does when
-`tools/notebooks.py` has executed it anew. The chapters that ICRL_PENDING names are still
+`tools/execute.py` has executed it anew. The chapters that ICRL_PENDING names are still
 to be executed.
 """
 

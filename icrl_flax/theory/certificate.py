@@ -58,8 +58,8 @@ def rank_modulo(matrix: Int[np.ndarray, "m k"], prime: int = PRIME) -> int:
             rows, columns = _pivots(block, prime)
         others = np.setdiff1d(np.arange(len(left)), rows)
         if len(rows) and len(others) and rest.size:
-            inverse = _inverse(block[np.ix_(rows, columns)], prime)
-            factor = _product(block[np.ix_(others, columns)], inverse, prime)
+            inverse = _inverse(block[rows][:, columns], prime)
+            factor = _product(block[others][:, columns], inverse, prime)
             left = _modulo(rest[others] - _product(factor, rest[rows], prime), prime)
         else:
             left = rest[others]

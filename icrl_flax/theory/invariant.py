@@ -200,7 +200,9 @@ def invariants(population: Population, other: Population | None = None) -> Invar
     q, p = population.optimum.V21.shape
     if p != 2 * q + 1 or q < 2:
         raise ValueError(f"population must be of SARSA with d ≥ 2, got p = {p} and q = {q}")
-    dims = dict(zip(KINDS, (1, q, q - 1, q * (q - 1) // 2, q * (q - 1) // 2), strict=True))
+    dims: dict[str, int] = dict(
+        zip(KINDS, (1, q, q - 1, q * (q - 1) // 2, q * (q - 1) // 2), strict=True)
+    )
     firsts, seconds = (
         (each.A, each.w, each.b) for each in (population, population if other is None else other)
     )

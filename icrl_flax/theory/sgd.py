@@ -272,8 +272,9 @@ def spikes(
         _checks.positive(name, value)
     _checks.non_zero("c", c)
     parts = population.sigma, population.w, population.b
-    numbers = (jnp.asarray(x, float) for x in (c, rate, radius, cap))
-    return _spikes(key, parts, population.optimum, *numbers, starts, steps, mirror)
+    scale, eta, start, most = (jnp.asarray(x, float) for x in (c, rate, radius, cap))
+    optimum = population.optimum
+    return _spikes(key, parts, optimum, scale, eta, start, most, starts, steps, mirror)
 
 
 @eqx.filter_jit

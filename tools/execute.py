@@ -11,7 +11,7 @@ A notebook is stale unless the key stored beside its executed copy equals
 `freshness_key` of its source as it is now.  The longest are executed first, on all
 cores; runs of training that several of them need are made once, in `_build/runs`.
 
-    python tools/notebooks.py theorem_3_1    # this one, if it is stale
+    python tools/execute.py theorem_3_1    # this one, if it is stale
 """
 
 import argparse

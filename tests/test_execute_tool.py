@@ -1,4 +1,4 @@
-"""tools/notebooks.py: what makes a notebook stale, and what a failure leaves behind.
+"""tools/execute.py: what makes a notebook stale, and what a failure leaves behind.
 
 Each test runs on a copy of the script in a miniature repository, with a stand-in
 for the execution itself.
@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "tools" / "notebooks.py"
+SCRIPT = Path(__file__).parent.parent / "tools" / "execute.py"
 
 NOTEBOOK = """\
 ---
@@ -63,7 +63,7 @@ def repository(tmp_path: Path) -> Path:
 @pytest.fixture
 def tool(repository: Path) -> ModuleType:
     """Return the script as a module that works on the miniature repository."""
-    script = repository / "tools" / "notebooks.py"
+    script = repository / "tools" / "execute.py"
     spec = importlib.util.spec_from_file_location("notebooks_tool", script)
     assert spec is not None
     assert spec.loader is not None
