@@ -4,6 +4,20 @@ Everything here works in float64 and needs JAX's x64 mode. It needs SciPy and Di
 which the extra `theory` installs, so `icrl_flax` itself does not import it.
 """
 
+from icrl_flax.theory.basin import (
+    Basin,
+    Escape,
+    arrivals,
+    basin,
+    edge,
+    escape,
+    keep_invariant,
+    largest_quadratic,
+    least_pull,
+    on_sphere,
+    pull,
+    quadratic_bound,
+)
 from icrl_flax.theory.cubic import CubicMoments, CubicTheta
 from icrl_flax.theory.flow import Flow, Settled, descend, gradient_flow, settle
 from icrl_flax.theory.guarantee import Constants, Guarantee, constants, sharpest_radius
@@ -40,9 +54,11 @@ from icrl_flax.theory.spectrum import (
 )
 
 __all__ = [
+    "Basin",
     "Constants",
     "CubicMoments",
     "CubicTheta",
+    "Escape",
     "Flow",
     "Guarantee",
     "Modes",
@@ -51,17 +67,24 @@ __all__ = [
     "Richness",
     "SecondMoments",
     "Settled",
+    "arrivals",
+    "basin",
     "bootstrap",
     "conserved",
     "constants",
     "descend",
     "draw_population",
+    "edge",
+    "escape",
     "fold_pairs",
     "gradient_flow",
     "inner",
     "kappa_r",
+    "keep_invariant",
     "lanczos",
     "largest_eigenvalue",
+    "largest_quadratic",
+    "least_pull",
     "linearised_loss",
     "linearised_slope",
     "modes",
@@ -69,9 +92,12 @@ __all__ = [
     "nearest_scales",
     "norm",
     "offset",
+    "on_sphere",
     "point",
     "predicted_scale",
     "project_normal",
+    "pull",
+    "quadratic_bound",
     "richness",
     "second_moments",
     "settle",
