@@ -60,18 +60,22 @@ class Basin(NamedTuple):
         """R = √(λ / (4C² + λ/(4‖θ̄‖²))): flows from ‖Δ(0)‖ < R with θ̄'s invariant reach θ̄(c)."""
         return float(np.sqrt(self.rate / (4 * self.C**2 + self.rate / (4 * self.size**2))))
 
-    def _linear(self, distance):
-        distance = np.asarray(distance)
-        return np.sqrt(self.rate * np.maximum(1 - distance**2 / (4 * self.size**2), 0))
+    def _terms(self, distance):
+        """√λ ν and C ‖Δ‖, NaN where the theorem says nothing."""
+        distance = np.asarray(distance, float)
+        distance = np.where(distance <= self.radius * (1 + 1e-12), distance, np.nan)
+        linear = np.sqrt(self.rate * (1 - distance**2 / (4 * self.size**2)))
+        return linear, self.C * distance
 
     def pull(self, distance: float | Float[np.ndarray, "*k"]) -> Float[np.ndarray, "*k"]:
-        """A lower bound of −d log‖Δ‖/dt at ‖Δ‖ = distance; positive below R, λ at 0."""
-        linear, quadratic = self._linear(distance), self.C * np.asarray(distance)
+        """A lower bound of −d log‖Δ‖/dt at ‖Δ‖ = distance: λ at 0, 0 at R, NaN beyond."""
+        linear, quadratic = self._terms(distance)
         return (linear - quadratic) * (linear - 2 * quadratic)
 
     def loss_rate(self, distance: float | Float[np.ndarray, "*k"]) -> Float[np.ndarray, "*k"]:
-        """A lower bound of −d log L/dt at ‖Δ‖ = distance < R; 2λ at 0."""
-        return 2 * (self._linear(distance) - 2 * self.C * np.asarray(distance)) ** 2
+        """A lower bound of −d log L/dt at ‖Δ‖ = distance: 2λ at 0, 0 at R, NaN beyond."""
+        linear, quadratic = self._terms(distance)
+        return 2 * (linear - 2 * quadratic) ** 2
 
 
 def basin(
@@ -126,7 +130,7 @@ def quadratic_bound(population: Population, sharp: bool = False) -> float:
 
     # Convex in s. Any s is valid, so that the search may be rough; the value may not.
     found = scipy.optimize.minimize_scalar(
-        bound, bounds=(_STEEPEST, 1.0), method="bounded", options={"xatol": 0.05, "maxiter": 12}
+        bound, bounds=(_STEEPEST, 1.0), method="bounded", options={"xatol": 0.1, "maxiter": 8}
     )
     return _bound(population, float(found.x), memory["vector"])[0]
 
@@ -423,11 +427,9 @@ def escape(population: Population, count: int = 2) -> Escape:
         moved = np.einsum("Nab,Nb->Na", sigma, steps @ W.reshape(V.shape))
         return (moved.T @ w).ravel() / N
 
-    left, values, right = scipy.sparse.linalg.svds(
-        Products((V.size, P.size), apply, transpose),
-        k=count,
-        v0=start_vector(min(V.size, P.size)),
-    )
+    products = Products((V.size, P.size), apply, transpose)
+    found = scipy.sparse.linalg.svds(products, k=count, v0=start_vector(min(products.shape)))
+    left, values, right = cast(tuple[np.ndarray, np.ndarray, np.ndarray], found)
     top = int(np.argmax(values))
     U, W = right[top].reshape(P.shape), left[:, top].reshape(V.shape)
     sign = 1.0 if (U * P).sum() + (W * V).sum() >= 0 else -1.0
