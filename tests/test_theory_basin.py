@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
 from populations import RULES, as_numpy, one_hot_population, random_pair, random_population
 
 from icrl_flax import Effective, RandomMDPs, Sarsa, rescale
@@ -71,8 +72,11 @@ def test_bounds_are_those_of_the_dense_matrices(case):
     first, second = fourth_moments(population)
     dense = np.sqrt(np.linalg.eigvalsh(first)[-1]) / 2
     assert quadratic_bound(population) == pytest.approx(dense, rel=1e-8)
-    grid = np.linspace(-6, 1, 701)
-    best = min(np.linalg.eigvalsh(s * first + (1 - s) * second)[-1] for s in grid)
+    best = scipy.optimize.minimize_scalar(
+        lambda s: np.linalg.eigvalsh(s * first + (1 - s) * second)[-1],
+        bounds=(-6, 1),
+        method="bounded",
+    ).fun
     sharp = quadratic_bound(population, sharp=True)
     assert np.sqrt(best) / 2 * (1 - 1e-6) <= sharp <= np.sqrt(best) / 2 * (1 + 2e-3)
     assert sharp < 0.99 * dense
@@ -208,10 +212,13 @@ def test_pull_is_the_speed_of_the_distance(balanced):
 def test_the_theorem_holds_at_hostile_points(balanced):
     population, loss, c, found = balanced
     optimum = population.optimum
-    for fraction in (0.1, 0.5, 0.99):
+    at_first = jax.jit(
+        lambda starts, r: jax.vmap(lambda d: pull(loss, c, on_sphere(optimum, c, d, r)))(starts)
+    )
+    for fraction in (0.5, 0.99):
         radius = fraction * found.radius
         starts = batch(optimum, 12)
-        before = jax.vmap(lambda d, r=radius: pull(loss, c, on_sphere(optimum, c, d, r)))(starts)
+        before = at_first(starts, radius)
         delta, after = least_pull(loss, optimum, c, starts, radius, steps=150)
         assert (np.asarray(after) <= np.asarray(before)).all()
         assert float(after.min()) < 0.5 * float(before.min())

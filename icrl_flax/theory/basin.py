@@ -70,12 +70,12 @@ class Basin(NamedTuple):
     def pull(self, distance: float | Float[np.ndarray, "*k"]) -> Float[np.ndarray, "*k"]:
         """A lower bound of −d log‖Δ‖/dt at ‖Δ‖ = distance: λ at 0, 0 at R, NaN beyond."""
         linear, quadratic = self._terms(distance)
-        return (linear - quadratic) * (linear - 2 * quadratic)
+        return np.asarray((linear - quadratic) * (linear - 2 * quadratic))
 
     def loss_rate(self, distance: float | Float[np.ndarray, "*k"]) -> Float[np.ndarray, "*k"]:
         """A lower bound of −d log L/dt at ‖Δ‖ = distance: 2λ at 0, 0 at R, NaN beyond."""
         linear, quadratic = self._terms(distance)
-        return 2 * (linear - 2 * quadratic) ** 2
+        return np.asarray(2 * (linear - 2 * quadratic) ** 2)
 
 
 def basin(
