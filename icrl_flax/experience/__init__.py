@@ -2,15 +2,18 @@
 
 from icrl_flax.experience.policies import epsilon_mix, greedy, softmax
 from icrl_flax.experience.rollout import rollout
+from icrl_flax.experience.tables import Log, read_transitions
 from icrl_flax.experience.traces import discounted_sums, eligibility_traces
 from icrl_flax.experience.window import Window
 
 __all__ = [
+    "Log",
     "Window",
     "discounted_sums",
     "eligibility_traces",
     "epsilon_mix",
     "greedy",
+    "read_transitions",
     "rollout",
     "softmax",
 ]

@@ -47,18 +47,17 @@ class DifferentialSarsa(ActionValueRule):
         self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
     ) -> Float[Array, "n p"]:
         """x_i = [φ_i ; φ⁺_i ; r_{i+1} ; 1]."""
-        return differential_tokens(self.along(features, window), window)
+        return differential_tokens(*self.along(features, window), window)
 
     def teacher(
         self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
     ) -> Float[Array, " q"]:
         """Both parameters follow δ_i = r_{i+1} − r̄ + q_{i+1} − q_i."""
-        phi, w, average = self.along(features, window), u[:-1], u[-1]
-        values = phi @ w
-        td_errors = window.rewards - average + values[1:] - values[:-1]
+        (now, then), w, average = self.along(features, window), u[:-1], u[-1]
+        td_errors = window.rewards - average + then @ w - now @ w
         n = td_errors.shape[0]
         return jnp.append(
-            w + self.alpha * (td_errors @ phi[:-1]) / n, average + self.beta * td_errors.sum() / n
+            w + self.alpha * (td_errors @ now) / n, average + self.beta * td_errors.sum() / n
         )
 
     def optimum(self, dtype: DTypeLike) -> Effective:

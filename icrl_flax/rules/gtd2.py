@@ -50,8 +50,8 @@ class Gtd2(PredictionRule):
     ) -> Float[Array, " q"]:
         """w follows (φ_iᵀv)(φ_i − γφ_{i+1}), and v the regression of δ_i on φ_i."""
         w, v = u[: self.d], u[self.d :]
-        phi = self.along(features, window)
-        now, then = phi[:-1], window.discounts[:, None] * phi[1:]
+        now, then = self.along(features, window)
+        then = window.discounts[:, None] * then
         td_errors = window.rewards + then @ w - now @ w
         ratios, expected = self.importance_ratios(features, u, window), now @ v
         n = td_errors.shape[0]

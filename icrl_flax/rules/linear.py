@@ -1,6 +1,6 @@
 """Tokens and weights of rules whose values are linear in features φ, state's or action's.
 
-φ_0 … φ_n are the features along a window, one row more than it has transitions.
+`now` holds φ_i and `then` φ_{i+1}, one row for each transition of a window.
 """
 
 import jax.numpy as jnp
@@ -14,10 +14,12 @@ from icrl_flax.experience.window import Window
 Number = float | Float[Array, ""]
 
 
-def td_tokens(phi: Float[Array, "times d"], window: Window) -> Float[Array, "n p"]:
+def td_tokens(
+    now: Float[Array, "n d"], then: Float[Array, "n d"], window: Window
+) -> Float[Array, "n p"]:
     """x_i = [φ_i ; γφ_{i+1} ; r_{i+1}], eq. (4)."""
     return jnp.concatenate(
-        [phi[:-1], window.discounts[:, None] * phi[1:], window.rewards[:, None]], axis=1
+        [now, window.discounts[:, None] * then, window.rewards[:, None]], axis=1
     )
 
 
@@ -29,10 +31,12 @@ def td_weights(d: int, alpha: Number, dtype: DTypeLike) -> Effective:
     )
 
 
-def trace_tokens(phi: Float[Array, "times d"], lam: Number, window: Window) -> Float[Array, "n p"]:
+def trace_tokens(
+    now: Float[Array, "n d"], then: Float[Array, "n d"], lam: Number, window: Window
+) -> Float[Array, "n p"]:
     """x_i = [φ_i ; γφ_{i+1} ; r_{i+1} ; z_i]; the trace z_i is cut where an episode ends."""
-    traces = eligibility_traces(phi[:-1], lam * window.discounts)
-    return jnp.concatenate([td_tokens(phi, window), traces], axis=1)
+    traces = eligibility_traces(now, lam * window.trace_discounts)
+    return jnp.concatenate([td_tokens(now, then, window), traces], axis=1)
 
 
 def trace_weights(d: int, alpha: Number, dtype: DTypeLike) -> Effective:
@@ -43,10 +47,12 @@ def trace_weights(d: int, alpha: Number, dtype: DTypeLike) -> Effective:
     )
 
 
-def differential_tokens(phi: Float[Array, "times d"], window: Window) -> Float[Array, "n p"]:
+def differential_tokens(
+    now: Float[Array, "n d"], then: Float[Array, "n d"], window: Window
+) -> Float[Array, "n p"]:
     """x_i = [φ_i ; φ_{i+1} ; r_{i+1} ; 1]."""
     rewards = window.rewards[:, None]
-    return jnp.concatenate([phi[:-1], phi[1:], rewards, jnp.ones_like(rewards)], axis=1)
+    return jnp.concatenate([now, then, rewards, jnp.ones_like(rewards)], axis=1)
 
 
 def differential_weights(d: int, alpha: Number, beta: Number, dtype: DTypeLike) -> Effective:

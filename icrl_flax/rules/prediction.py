@@ -64,27 +64,28 @@ class PredictionRule(Rule):
     def policy(self, features: PredictionFeatures, u: Float[Array, " q"]) -> Float[Array, "S A"]:
         return softmax(features.logits)
 
-    def along(self, features: PredictionFeatures, window: Window) -> Float[Array, "times d"]:
-        """φ_i = φ(s_i), one row for each state of the window.
+    def along(
+        self, features: PredictionFeatures, window: Window
+    ) -> tuple[Float[Array, "n d"], Float[Array, "n d"]]:
+        """φ(s_i) and φ(s_{i+1}), one row each for each transition of the window.
 
         Raises:
             ValueError: if a state or an action of the window does not exist.
         """
         window.check(*features.logits.shape)
-        return features.phi[window.states]
+        return features.phi[window.before[0]], features.phi[window.after[0]]
 
     def importance_ratios(
         self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
     ) -> Float[Array, " n"]:
         """ρ_i = π(a_i|s_i) / b(a_i|s_i): the policy without over that with exploration."""
-        at = window.states[:-1], window.actions[:-1]
-        return self.policy(features, u)[at] / self.behaviour(features, u)[at]
+        return self.policy(features, u)[window.before] / self.behaviour(features, u)[window.before]
 
     def tokens(
         self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
     ) -> Float[Array, "n p"]:
         """x_i = [φ_i ; γφ_{i+1} ; r_{i+1}]."""
-        return td_tokens(self.along(features, window), window)
+        return td_tokens(*self.along(features, window), window)
 
     def optimum(self, dtype: DTypeLike) -> Effective:
         """P⋆12 w̃ = [−w ; w ; 1] and V̄⋆21 = [αI, 0, 0]."""

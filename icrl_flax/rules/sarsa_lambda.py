@@ -35,7 +35,7 @@ class SarsaLambda(ActionValueRule):
         self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
     ) -> Float[Array, "n p"]:
         """x_i = [φ_i ; γφ⁺_i ; r_{i+1} ; z_i]."""
-        return trace_tokens(self.along(features, window), self.lam, window)
+        return trace_tokens(*self.along(features, window), self.lam, window)
 
     def teacher(
         self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
@@ -44,11 +44,10 @@ class SarsaLambda(ActionValueRule):
 
         G^λ_i − q_i = δ_i + γλ (G^λ_{i+1} − q_{i+1}) while w stands still.
         """
-        phi = self.along(features, window)
-        values = phi @ u
-        td_errors = window.rewards + window.discounts * values[1:] - values[:-1]
-        errors = discounted_sums(td_errors, self.lam * window.discounts)
-        return u + self.alpha * (errors @ phi[:-1]) / errors.shape[0]
+        now, then = self.along(features, window)
+        td_errors = window.rewards + window.discounts * (then @ u) - now @ u
+        errors = discounted_sums(td_errors, self.lam * window.trace_discounts)
+        return u + self.alpha * (errors @ now) / errors.shape[0]
 
     def optimum(self, dtype: DTypeLike) -> Effective:
         """P⋆12 w̃ = [−w ; w ; 1 ; 0] and V̄⋆21 = [0, 0, 0, αI]."""
