@@ -15,8 +15,21 @@ import tyro
 from icrl_flax import _files, _registry
 from icrl_flax.cli.console import say, usage
 from icrl_flax.cli.options import fields_of, options
-from icrl_flax.control.evaluation import CSV_COLUMNS, EvaluationConfig, evaluate, rows
+from icrl_flax.control.evaluation import (
+    CSV_COLUMNS,
+    Evaluation,
+    EvaluationConfig,
+    evaluate,
+    rows,
+)
+from icrl_flax.control.prediction import (
+    PREDICTION_COLUMNS,
+    PredictionErrors,
+    evaluate_prediction,
+    prediction_rows,
+)
 from icrl_flax.control.tasks import check_fit
+from icrl_flax.rules.prediction import PredictionRule
 from icrl_flax.training.checkpoint import SUFFIX, load, provenance
 
 
@@ -25,6 +38,8 @@ def command(family: type | None, choices: Any) -> Callable[..., Callable[[], int
 
     def command(checkpoint, evaluation, other, out=None, family=None):
         """Put a trained block in control of held-out MDPs, beside its teacher (Figure 3).
+
+        Of a rule that predicts, how far its values are from the exact ones.
 
         Args:
             checkpoint: what `train` wrote.
@@ -46,7 +61,7 @@ def command(family: type | None, choices: Any) -> Callable[..., Callable[[], int
 
 
 def run(path: Path, out: Path | None, family: Any, config: EvaluationConfig) -> int:
-    """Write the table, and print how well each policy ends."""
+    """Write the table, and print how well each policy, or each prediction, ends."""
     began = time.perf_counter()
     with usage():
         trained = load(path)
@@ -57,13 +72,21 @@ def run(path: Path, out: Path | None, family: Any, config: EvaluationConfig) -> 
         made_by = out.with_suffix(".provenance.json")
         for file in (out, made_by):
             _files.new_file(file)
-    result = evaluate(trained.rule, trained.block, family, config)
+        predicts = isinstance(trained.rule, PredictionRule)
+        if predicts and config.every > config.steps:
+            raise ValueError(f"every must be at most steps = {config.steps}, got {config.every}")
+    if predicts:
+        found = evaluate_prediction(trained.rule, trained.block, family, config)
+        columns, table, lines = PREDICTION_COLUMNS, prediction_rows(found), _errors(found)
+    else:
+        result = evaluate(trained.rule, trained.block, family, config)
+        columns, table, lines = CSV_COLUMNS, rows(result), _returns(result)
 
     def write(path: Path) -> None:
         with path.open("w", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(CSV_COLUMNS)
-            writer.writerows(rows(result))
+            writer.writerow(columns)
+            writer.writerows(table)
 
     weights = b"".join(np.asarray(matrix).tobytes() for matrix in trained.matrices)
     record = {
@@ -76,12 +99,40 @@ def run(path: Path, out: Path | None, family: Any, config: EvaluationConfig) -> 
     text = json.dumps(record, indent=2, default=repr) + "\n"
     with usage(), _files.writing(out):
         _files.write_together({made_by: lambda path: path.write_text(text, "utf-8"), out: write})
-    ends = {name: float(returns.exact[-1].mean()) for name, returns in result.returns.items()}
-    low, high = ends["uniform", "policy"], ends["oracle", "policy"]
-    row = "{:<12} {:<12} {:>12} {:>22}"
-    say(row.format("agent", "policy_kind", "mean return", "uniform = 0, oracle = 1"))
-    for (agent, kind), end in ends.items():
-        scaled = (end - low) / (high - low) if high > low else float("nan")
-        say(row.format(agent, kind, f"{end:.4f}", f"{scaled:.3f}"))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = zip(line, widths, strict=True)
+        say("  ".join(f"{cell:<{width}}" for cell, width in cells).rstrip())
     say(f"wrote {out} after {time.perf_counter() - began:.1f} s")
     return 0
+
+
+def _returns(result: Evaluation) -> list[tuple[str, ...]]:
+    """Where each policy ends."""
+    ends = {name: float(returns.exact[-1].mean()) for name, returns in result.returns.items()}
+    low, high = ends["uniform", "policy"], ends["oracle", "policy"]
+    lines = [("agent", "policy_kind", "mean return", "uniform = 0, oracle = 1")]
+    for (agent, kind), end in ends.items():
+        scaled = (end - low) / (high - low) if high > low else float("nan")
+        lines.append((agent, kind, f"{end:.4f}", f"{scaled:.3f}"))
+    return lines
+
+
+PREDICTORS = {
+    "block": "block",
+    "teacher": "teacher",
+    "difference": "block less teacher",
+    "lstd": "least squares (LSTD), same data",
+    "features": "the best that the features allow",
+    "zero": "values 0",
+}
+
+
+def _errors(found: PredictionErrors) -> list[tuple[str, ...]]:
+    """How far the values of each are from the exact ones in the end."""
+    ends = {name: float(found.errors[name][-1].mean()) for name in PREDICTORS}
+    lines = [("values of", "mean squared value error", "values 0 = 1")]
+    for name, label in PREDICTORS.items():
+        scaled = ends[name] / ends["zero"] if ends["zero"] else float("nan")
+        lines.append((label, f"{ends[name]:.3e}", f"{scaled:.3g}"))
+    return lines

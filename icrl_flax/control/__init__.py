@@ -13,6 +13,11 @@ from icrl_flax.control.evaluation import (
     policies_of,
     uniform_policy,
 )
+from icrl_flax.control.prediction import (
+    PredictionErrors,
+    errors_by_context,
+    evaluate_prediction,
+)
 from icrl_flax.control.returns import Returns, monte_carlo_return, returns_of
 from icrl_flax.control.tasks import Task, draw_task
 
@@ -22,12 +27,15 @@ __all__ = [
     "BlockAgent",
     "Evaluation",
     "EvaluationConfig",
+    "PredictionErrors",
     "Returns",
     "Task",
     "closed_loop",
     "draw_task",
     "draw_tasks",
+    "errors_by_context",
     "evaluate",
+    "evaluate_prediction",
     "exact_returns",
     "interact",
     "monte_carlo_return",

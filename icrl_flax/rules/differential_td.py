@@ -1,5 +1,7 @@
 """Differential TD: prediction when every reward counts alike, however late."""
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -28,6 +30,7 @@ class DifferentialTd(PredictionRule):
         beta: step size β > 0 of r̄.
     """
 
+    discounted: ClassVar[bool] = False
     beta: float = step_size(0.2)
 
     @property

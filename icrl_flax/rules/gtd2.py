@@ -1,5 +1,7 @@
 """GTD2: prediction that stays stable off policy, first of two."""
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -27,6 +29,7 @@ class Gtd2(PredictionRule):
         beta: step size β > 0 of v.
     """
 
+    off_policy: ClassVar[bool] = True
     epsilon: float = probability(0.5)
     beta: float = step_size(0.2)
 

@@ -32,7 +32,8 @@ class NStepSarsa(ActionValueRule):
         """x_i = [φ_i ; γ^h φ_{i+h} ; Σ_{j<h} γ^j r_{i+j+1}]."""
         now, then = self.along(features, window)
         n = window.rewards.shape[0]
-        at, inside = jnp.arange(n), jnp.ones(n, bool)
+        at = last = jnp.arange(n)
+        inside = jnp.ones(n, bool)
         discount, rewards = jnp.ones_like(window.rewards), jnp.zeros_like(window.rewards)
         for _ in range(min(self.k, n)):
             rewards = rewards + jnp.where(inside, discount * window.rewards[at], 0)

@@ -1,5 +1,7 @@
 """Off-policy TD(0): predicting one policy from what another did."""
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -19,6 +21,7 @@ class OffPolicyTd(PredictionRule):
     root; the weights of the block are those of `Td`, and so are p and q.
     """
 
+    off_policy: ClassVar[bool] = True
     epsilon: float = probability(0.5)
 
     def tokens(

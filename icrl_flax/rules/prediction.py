@@ -1,6 +1,6 @@
 """What rules of prediction share: the values of a policy that does not change."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 from jax.typing import DTypeLike
@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Key
 
 from icrl_flax._draws import uniform
 from icrl_flax.attention.weights import Effective
-from icrl_flax.experience.policies import softmax
+from icrl_flax.experience.policies import epsilon_mix, softmax
 from icrl_flax.experience.window import Window
 from icrl_flax.rules.base import Rule, probability, size, step_size
 from icrl_flax.rules.linear import td_tokens, td_weights
@@ -63,6 +63,16 @@ class PredictionRule(Rule):
 
     def policy(self, features: PredictionFeatures, u: Float[Array, " q"]) -> Float[Array, "S A"]:
         return softmax(features.logits)
+
+    off_policy: ClassVar[bool] = False
+    """Whether it weighs transitions, so as to predict the policy without its exploration."""
+    discounted: ClassVar[bool] = True
+    """Whether its values are discounted; without, they are those of the average reward."""
+
+    def predicted_policy(self, features: PredictionFeatures) -> Float[Array, "S A"]:
+        """The table π(a|s) whose values are learnt: what acts, unless the rule is off-policy."""
+        policy = softmax(features.logits)
+        return policy if self.off_policy else epsilon_mix(policy, self.epsilon)
 
     def along(
         self, features: PredictionFeatures, window: Window

@@ -1,5 +1,7 @@
 """TDC: prediction that stays stable off policy, second of two."""
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -27,6 +29,7 @@ class Tdc(PredictionRule):
         beta: step size β > 0 of v.
     """
 
+    off_policy: ClassVar[bool] = True
     epsilon: float = probability(0.5)
     beta: float = step_size(0.2)
 
