@@ -18,6 +18,7 @@ from icrl_flax.mdps.families import (
     checked_sample,
 )
 from icrl_flax.mdps.gymnasium import episode_returns, from_gymnasium
+from icrl_flax.mdps.outcomes import from_arrays, from_outcomes
 from icrl_flax.mdps.tabular import TabularMDP
 from icrl_flax.mdps.values import (
     action_values,
@@ -54,7 +55,9 @@ __all__ = [
     "episode_returns",
     "expected_return",
     "expected_rewards",
+    "from_arrays",
     "from_gymnasium",
+    "from_outcomes",
     "mean_squared_value_error",
     "optimal_action_values",
     "policy_value",
