@@ -101,7 +101,7 @@ def test_terminal_states_by_hand():
     expected = float(expected_rewards(mdp)[0, 0]) / (1 - 0.6 * stay)
     assert float(policy_value(mdp, only(mdp))[0]) == pytest.approx(expected, rel=1e-12)
     np.testing.assert_array_equal(mdp.terminal, [False, True])
-    np.testing.assert_array_equal(mdp.initial, [1, 0])
+    np.testing.assert_allclose(mdp.initial, [1, 0])
     three = one(TerminatingMDPs(9, 2, n_terminal=3))
     np.testing.assert_array_equal(np.flatnonzero(three.terminal), [6, 7, 8])
     assert float(three.initial[6:].sum()) == 0
@@ -147,7 +147,7 @@ def test_representable_values(name):
     # The other policy's values are not in the features, where it is another.
     other = RULES["td"](d=3, epsilon=0.0 if name == "td" else 0.4).predicted_policy(task.features)
     left = np.asarray(policy_value(task.mdp, other))
-    assert np.abs(phi @ np.linalg.lstsq(phi, left)[0] - left).max() > (1e-4)
+    assert np.abs(phi @ np.linalg.lstsq(phi, left)[0] - left).max() > 1e-4
 
 
 def expected_update(rule, family):
@@ -226,6 +226,7 @@ def test_differential_values_are_what_a_long_life_earns_more():
     np.testing.assert_allclose(h, total, atol=1e-10)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_mean_squared_value_error_by_hand():
     mdp = one(Loop(4, 0.5))
     value = np.asarray(policy_value(mdp, only(mdp)))

@@ -13,6 +13,7 @@ from icrl_flax.control.evaluation import (
     policies_of,
     uniform_policy,
 )
+from icrl_flax.control.live import LiveControl, live_control, rule_features
 from icrl_flax.control.prediction import (
     PredictionErrors,
     errors_by_context,
@@ -27,6 +28,7 @@ __all__ = [
     "BlockAgent",
     "Evaluation",
     "EvaluationConfig",
+    "LiveControl",
     "PredictionErrors",
     "Returns",
     "Task",
@@ -38,9 +40,11 @@ __all__ = [
     "evaluate_prediction",
     "exact_returns",
     "interact",
+    "live_control",
     "monte_carlo_return",
     "oracle_policy",
     "policies_of",
     "returns_of",
+    "rule_features",
     "uniform_policy",
 ]

@@ -157,7 +157,7 @@ class Garnet(Family):
         """Draw one MDP of the family, its arrays in `dtype`."""
         s, a = self.n_states, self.n_actions
         moves_key, reward_key = jax.random.split(key)
-        moves = SparseMDPs(s, a, self.gamma, self.branching).transition(moves_key, dtype)
+        moves = SparseMDPs(s, a, successors=self.branching).transition(moves_key, dtype)
         return TabularMDP(
             transition=moves,
             reward=jnp.broadcast_to(normal(reward_key, (s, a, 1), dtype), (s, a, s)),

@@ -39,10 +39,11 @@ class TerminatingMDPs(Family):
 
     def sample(self, key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> TabularMDP:
         """Draw one MDP of the family, its arrays in `dtype`."""
-        mdp = RandomMDPs(self.n_states, self.n_actions, self.gamma).sample(key, dtype)
+        mdp = RandomMDPs(self.n_states, self.n_actions).sample(key, dtype)
+        gamma = jnp.asarray(self.gamma, dtype)
         ends = jnp.arange(self.n_states) >= self.n_states - self.n_terminal
         initial = jnp.where(ends, 0, mdp.initial)
-        return TabularMDP(mdp.transition, mdp.reward, initial / initial.sum(), mdp.gamma, ends)
+        return TabularMDP(mdp.transition, mdp.reward, initial / initial.sum(), gamma, ends)
 
 
 class RepresentableMDPs(Family):
@@ -67,7 +68,9 @@ class RepresentableMDPs(Family):
 
     def sample(self, key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> TabularMDP:
         """Draw one MDP whose rewards are those of `RandomMDPs`, since there are no features."""
-        return RandomMDPs(self.n_states, self.n_actions, self.gamma).sample(key, dtype)
+        mdp = RandomMDPs(self.n_states, self.n_actions).sample(key, dtype)
+        gamma = jnp.asarray(self.gamma, dtype)
+        return TabularMDP(mdp.transition, mdp.reward, mdp.initial, gamma)
 
     def with_features(
         self, key: Key[Array, ""], mdp: TabularMDP, features: Any, rule: Any
