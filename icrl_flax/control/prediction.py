@@ -175,7 +175,7 @@ def evaluate_prediction(
     """
     rule = _checked(rule)
     config = EvaluationConfig() if config is None else config
-    agents = {"block": BlockAgent(rule, block), "teacher": rule.teacher}
+    agents = {"block": BlockAgent.single(rule, block), "teacher": rule.teacher}
     tasks, keys = draw_tasks(rule, family, config)
     groups, every = len(config.points) - 1, config.every
     if groups == 0:
@@ -210,7 +210,7 @@ def errors_by_context(
     _checks.positive_integer("layers", layers)
     for length in lengths:
         _checks.positive_integer("lengths", length)
-    agents = {"block": BlockAgent(rule, block), "teacher": rule.teacher}
+    agents = {"block": BlockAgent.single(rule, block), "teacher": rule.teacher}
     with _ambient.settled(x64=False):
         tasks, keys = draw_tasks(rule, family, config)
         found = [
