@@ -106,7 +106,8 @@ def test_verify_prints_a_table(monkeypatch, capsys):
         for dtype in ("float64", "float32")
     ]
     for row in rows:
-        _, _, _, worst, bound, verdict = row.split()
+        *_, layers, worst, bound, verdict = row.split()
+        assert layers == "1"
         assert 0 < float(worst) <= float(bound)
         assert verdict == "holds"
     assert cli.main(["verify", "--rules", "sarsa", "--sizes", "1"]) == 0

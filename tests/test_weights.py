@@ -56,7 +56,9 @@ def test_sizes_are_as_the_readme_says():
     sizes = {name: (rule.p, rule.q) for name, rule in RULES.items()}
     (p, q), (actor_p, actor_q) = sizes.values()
     text = " ".join((FOLDER / "README.md").read_text(encoding="utf-8").split())
-    assert f"for SARSA p = {p} and q = {q}, for actor-critic p = {actor_p} and q = {actor_q}" in text
+    assert (
+        f"for SARSA p = {p} and q = {q}, for actor-critic p = {actor_p} and q = {actor_q}" in text
+    )
 
 
 @pytest.mark.parametrize("name", ["sarsa-0", "actor-critic-3"])
@@ -71,7 +73,9 @@ def test_numpy_reads_them(name):
     assert theta["theta/V21"].shape == (rule.q, rule.p)
     for x, u, target in zip(*examples(rule), strict=True):
         answer = reader["block"](theta, x, u)
-        np.testing.assert_allclose(answer, run.block.update(jnp.asarray(x), jnp.asarray(u)), atol=1e-12)
+        np.testing.assert_allclose(
+            answer, run.block.update(jnp.asarray(x), jnp.asarray(u)), atol=1e-12
+        )
         np.testing.assert_allclose(answer, target, atol=2e-5)
 
 

@@ -32,12 +32,12 @@ def run(names: tuple[str, ...], sizes: int, seed: int, layers: int) -> int:
             _checks.one_of("rules", name, tuple(known))
     names = names or tuple(known)
     row = f"{{:<{max(map(len, names))}}} {{:<8}} {{:>6}} {{:>6}} {{:>16}} {{:>8}}  {{}}"
-    say(row.format("rule", "dtype", "layers", "cases", "worst rel. error", "bound", "verdict"))
+    say(row.format("rule", "dtype", "cases", "layers", "worst rel. error", "bound", "verdict"))
     holds = True
     kinds = [known[name] for name in names]
     for verdict in verify(kinds, sizes=sizes, seed=seed, layers=layers):
         holds &= verdict.holds
         worst, bound = f"{verdict.worst:.2e}", f"{verdict.bound:.0e}"
         word = "holds" if verdict.holds else "FAILS"
-        say(row.format(*verdict[:2], verdict.layers, verdict.cases, worst, bound, word))
+        say(row.format(*verdict[:3], verdict.layers, worst, bound, word))
     return 0 if holds else 1
