@@ -1,12 +1,16 @@
 """Observations as features, and agents in environments that give them step by step."""
 
+import csv
+import json
+import re
+
 import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icrl_flax import ActorCritic, BlockAgent, Sarsa
+from icrl_flax import ActorCritic, BlockAgent, RandomMDPs, Sarsa, TrainingConfig, cli, train
 from icrl_flax.attention.block import EffectiveBlock
 from icrl_flax.control import live_control, rule_features
 from icrl_flax.experience import Fourier, OneHot, Radial, TileCoding, epsilon_mix, greedy
@@ -201,3 +205,55 @@ def test_bad_arguments(change, message):
     } | change
     with pytest.raises(ValueError, match=f"^{message}"):
         live_control(agent=arguments["rule"].teacher, **arguments)
+
+
+# The command line
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A block that knows next to nothing, of the size that CartPole's features of order 1 need."""
+    rule = Sarsa(d=32)
+    run = train(rule, RandomMDPs(), TrainingConfig(mdps=2, windows=2))
+    return run.save(tmp_path_factory.mktemp("runs") / "run")
+
+
+POLE = ["--env", "CartPole-v1", "--resolution", "1", "--environments", "2", "--steps", "12"]
+ENDS = ["--low", "-4.8", "-4", "-0.25", "-3.5", "--high", "4.8", "4", "0.25", "3.5"]
+
+
+def test_evaluate_in_an_environment(checkpoint, tmp_path, capsys):
+    out = tmp_path / "pole.csv"
+    assert cli.main(["evaluate", str(checkpoint), *POLE, *ENDS, "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "mean return, last 20 episodes" in printed
+    with out.open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert {row["agent"] for row in table} == {"block", "teacher"}
+    assert {row["environment"] for row in table} == {"0", "1"}
+    for agent in ("block", "teacher"):
+        steps = sum(float(row["return"]) for row in table if row["agent"] == agent)
+        assert 0 < steps <= 2 * 12 * 20
+    made_by = json.loads((tmp_path / "pole.provenance.json").read_text())
+    assert made_by["live"]["env"] == "CartPole-v1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (POLE, "low must be given where the environment has none"),
+        (["--env", "NoPole-v1"], "env: Environment `NoPole` doesn't exist"),
+        (["--env", "Pendulum-v1"], "env: Pendulum-v1 must have numbered actions"),
+        ([*POLE, *ENDS, "--resolution", "2"], "d must be 162 for 81 features and 2 actions, got"),
+        ([*POLE, *ENDS, "--discount", "1"], r"discount must lie in \[0, 1\), got 1.0"),
+        ([*POLE, *ENDS, "--environments", "0"], "environments must be an integer of at least 1"),
+        ([*POLE, "--features", "one-hot"], "features one-hot need numbered observations"),
+        (["--env", "Taxi-v4"], "features fourier need observations of reals"),
+    ],
+)
+def test_evaluate_refuses(arguments, message, checkpoint, tmp_path, capsys):
+    out = tmp_path / "pole.csv"
+    assert cli.main(["evaluate", str(checkpoint), *arguments, "--out", str(out)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(f"error: {message}", line)
+    assert not out.exists()
