@@ -117,13 +117,15 @@ def live_control(
     rng = np.random.default_rng([seed, 0x11FE])
     with _ambient.settled(x64=False):
         u = jnp.zeros((len(envs), rule.q), jnp.float32)
+        # Called once a step, so that the rule is no argument, which each call would take apart.
+        behaviour = jax.jit(lambda u, psi: _behaviour(rule, u, psi, n_actions))
 
         def psi(observations: list[Any]) -> np.ndarray:
             found = np.asarray(features(np.asarray(observations)), np.float32)
             return found.reshape(len(observations), -1)
 
         def act(now: np.ndarray) -> np.ndarray:
-            table = np.cumsum(_behaviour(rule, u, now, n_actions), axis=1)
+            table = np.cumsum(np.asarray(behaviour(u, now)), axis=1)
             chance = rng.random(len(envs))[:, None] * table[:, -1:]
             return np.minimum((chance >= table).sum(axis=1), n_actions - 1)
 
@@ -172,7 +174,6 @@ def live_control(
     return LiveControl(returns, np.asarray(u))
 
 
-@eqx.filter_jit
 def _behaviour(rule: Rule, u: Array, psi: Array | np.ndarray, n_actions: int) -> Array:
     """π(a|s) of one state for each environment."""
 

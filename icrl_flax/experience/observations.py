@@ -8,6 +8,7 @@ SARSA's is, takes with scale·ψ the steps that it would take with ψ and scale�
 
 import abc
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -110,10 +111,8 @@ class Fourier(_InABox):
         return (self.order + 1) ** len(self.low)
 
     def __call__(self, observation: Any) -> Float[np.ndarray, "*batch k"]:
-        waves = np.array(list(itertools.product(range(self.order + 1), repeat=len(self.low))))
-        return (
-            self.scale * np.cos(np.pi * self.unit(observation) @ waves.T) / (self.size / 2) ** 0.5
-        )
+        angles = np.pi * self.unit(observation) @ _waves(self.order, len(self.low))
+        return self.scale * np.cos(angles) / (self.size / 2) ** 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,6 +179,12 @@ class TileCoding(_InABox):
         one_hot = np.eye(self.tiles + 1)[np.minimum(tile, self.tiles)]
         flat = _products(one_hot).reshape(*x.shape[:-1], -1)
         return self.scale * flat / self.tilings**0.5
+
+
+@functools.cache
+def _waves(order: int, numbers: int) -> Float[np.ndarray, "numbers k"]:
+    """All vectors with entries 0 … order, one in each column."""
+    return np.array(list(itertools.product(range(order + 1), repeat=numbers)), float).T
 
 
 def _products(parts: Float[np.ndarray, "*batch numbers k"]) -> Float[np.ndarray, "*batch kk"]:
