@@ -39,6 +39,8 @@ def full_precision(function: Callable[Inputs, Output]) -> Callable[Inputs, Outpu
 def settled(x64: bool | None = None) -> Iterator[None]:
     """Everything of JAX's state that numbers depend on, set to the library's own.
 
+    Also a decorator, of functions that all run under it.
+
     A loss that is not finite is a result here, so JAX's checks for NaN are off.
 
     Args:
@@ -61,22 +63,6 @@ def settled(x64: bool | None = None) -> Iterator[None]:
         ):
             stack.enter_context(setting)
         yield
-
-
-def under(
-    x64: bool | None = None,
-) -> Callable[[Callable[Inputs, Output]], Callable[Inputs, Output]]:
-    """Run a function under `settled`, with arguments and result as they are."""
-
-    def decorate(function: Callable[Inputs, Output]) -> Callable[Inputs, Output]:
-        @functools.wraps(function)
-        def wrapped(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Output:
-            with settled(x64):
-                return function(*args, **kwargs)
-
-        return wrapped
-
-    return decorate
 
 
 def key(seed: Any) -> jax.Array:

@@ -5,7 +5,9 @@ Every check passes silently on a traced value: inside `jax.jit`, `jax.vmap` and
 can act on the message, before tracing.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -76,6 +78,18 @@ def seed(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be an integer of at least 0 and below 2**63, got {value!r}")
 
 
+def _of_arrays(check: Callable[..., None]) -> Callable[..., None]:
+    """A check that gets its value as NumPy's, and is left out for one that is being traced."""
+
+    @functools.wraps(check)
+    def checked(name: str, value: Any, *more: Any) -> None:
+        array = _concrete(value)
+        if array is not None:
+            check(name, array, *more)
+
+    return checked
+
+
 def _scalar(name: str, value: Any) -> float | None:
     array = _concrete(value)
     if array is None:
@@ -85,18 +99,20 @@ def _scalar(name: str, value: Any) -> float | None:
     return float(array)
 
 
+def _number(name: str, value: Any, fits: Callable[[float], bool], must: str) -> None:
+    x = _scalar(name, value)
+    if x is not None and not fits(x):
+        raise ValueError(f"{name} must {must}, got {x!r}")
+
+
 def discount(name: str, value: Any) -> None:
     """Refuse anything outside [0, 1)."""
-    x = _scalar(name, value)
-    if x is not None and not 0 <= x < 1:
-        raise ValueError(f"{name} must lie in [0, 1), got {x!r}")
+    _number(name, value, lambda x: 0 <= x < 1, "lie in [0, 1)")
 
 
-def discounts(name: str, value: Any) -> None:
+@_of_arrays
+def discounts(name: str, array: Any) -> None:
     """Refuse an array with an entry outside [0, 1)."""
-    array = _concrete(value)
-    if array is None:
-        return
     wrong = array[~((array >= 0) & (array < 1))]
     if wrong.size:
         raise ValueError(f"{name} must lie in [0, 1), got {wrong[0]}")
@@ -104,30 +120,22 @@ def discounts(name: str, value: Any) -> None:
 
 def probability(name: str, value: Any) -> None:
     """Refuse anything outside [0, 1]."""
-    x = _scalar(name, value)
-    if x is not None and not 0 <= x <= 1:
-        raise ValueError(f"{name} must lie in [0, 1], got {x!r}")
+    _number(name, value, lambda x: 0 <= x <= 1, "lie in [0, 1]")
 
 
 def positive(name: str, value: Any) -> None:
     """Refuse anything but a finite number > 0."""
-    x = _scalar(name, value)
-    if x is not None and not (x > 0 and math.isfinite(x)):
-        raise ValueError(f"{name} must be positive and finite, got {x!r}")
+    _number(name, value, lambda x: 0 < x < math.inf, "be positive and finite")
 
 
 def non_negative(name: str, value: Any) -> None:
     """Refuse anything but a finite number ≥ 0."""
-    x = _scalar(name, value)
-    if x is not None and not (x >= 0 and math.isfinite(x)):
-        raise ValueError(f"{name} must be finite and not negative, got {x!r}")
+    _number(name, value, lambda x: 0 <= x < math.inf, "be finite and not negative")
 
 
 def non_zero(name: str, value: Any) -> None:
     """Refuse 0 and anything that is not finite."""
-    x = _scalar(name, value)
-    if x is not None and (x == 0 or not math.isfinite(x)):
-        raise ValueError(f"{name} must be finite and different from 0, got {x!r}")
+    _number(name, value, lambda x: 0 < abs(x) < math.inf, "be finite and different from 0")
 
 
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
@@ -148,22 +156,18 @@ def shape(name: str, value: Any, expected: tuple[int | None, ...]) -> None:
         raise ValueError(f"{name} must have shape ({wanted}), got {actual}")
 
 
-def finite(name: str, value: Any) -> None:
+@_of_arrays
+def finite(name: str, array: Any) -> None:
     """Refuse NaN and infinity, naming the first offending entry."""
-    array = _concrete(value)
-    if array is None:
-        return
     wrong = np.argwhere(~np.isfinite(array))
     if len(wrong):
         where = tuple(int(i) for i in wrong[0])
         raise ValueError(f"{name} must be finite, got {array[where]} at index {where}")
 
 
-def indices(name: str, value: Any, bound: float = math.inf) -> None:
+@_of_arrays
+def indices(name: str, array: Any, bound: float = math.inf) -> None:
     """Refuse integers outside [0, bound)."""
-    array = _concrete(value)
-    if array is None:
-        return
     if array.dtype.kind not in "iu":
         raise ValueError(f"{name} must hold integers, got dtype {array.dtype}")
     wrong = array[(array < 0) | (array >= bound)]
@@ -171,11 +175,9 @@ def indices(name: str, value: Any, bound: float = math.inf) -> None:
         raise ValueError(f"{name} must lie in [0, {bound}), got {int(wrong[0])}")
 
 
-def distribution(name: str, value: Any) -> None:
+@_of_arrays
+def distribution(name: str, array: Any) -> None:
     """Refuse a last axis that is not a probability vector (to 1e-5)."""
-    array = _concrete(value)
-    if array is None:
-        return
     finite(name, array)
     if (array < 0).any():
         where = tuple(int(i) for i in np.argwhere(array < 0)[0])
@@ -207,9 +209,6 @@ def x64(name: str) -> None:
 
 def non_zero_entries(name: str, value: Any) -> None:
     """Refuse an array with an entry that is 0 or not finite."""
-    array = _concrete(value)
-    if array is None:
-        return
-    finite(name, array)
-    if (array == 0).any():
+    finite(name, value)
+    if not isinstance(value, Tracer) and (np.asarray(value) == 0).any():
         raise ValueError(f"{name} must be different from 0, got {value!r}")

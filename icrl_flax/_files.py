@@ -7,6 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 
+class OutputError(ValueError):
+    """What is wrong with a place that results are to go to."""
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it onto `path`.
 
@@ -56,23 +60,23 @@ def writing(out: Path) -> Iterator[None]:
     """Name the output of which the system says that it cannot be written.
 
     Raises:
-        ValueError: for any OSError inside, where nothing else should happen.
+        OutputError: for any OSError inside, where nothing else should happen.
     """
     try:
         yield
     except OSError as error:
         reason = error.strerror or error
-        raise ValueError(f"out: cannot write to {out}: {reason}") from error
+        raise OutputError(f"out: cannot write to {out}: {reason}") from error
 
 
 def new_file(path: Path) -> None:
     """Refuse a path at which something exists, or beside which nothing can be written.
 
     Raises:
-        ValueError: in either case.
+        OutputError: in either case.
     """
     if os.path.lexists(path):
-        raise ValueError(f"out: {path} exists; nothing was changed")
+        raise OutputError(f"out: {path} exists; nothing was changed")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _probe(path.parent)

@@ -55,6 +55,10 @@ hypothesis.settings.register_profile("more", max_examples=200, **_COMMON)
 hypothesis.settings.load_profile("same")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--moments", type=int, default=2, help="at which test_moments.py ends each")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
     """A folder of tests runs on all cores, unless the command says on how many: `-n 0` on none.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from icrl_flax import ActorCritic, Examples, RandomMDPs, Sarsa, TrainingConfig, train, train_iter
-from icrl_flax.training import Run, joined
+from icrl_flax.training import Run, joined, loop
 from icrl_flax.training.loop import chunk_size, in_order, program
 
 CONFIG = TrainingConfig(
@@ -139,6 +139,41 @@ def test_memory_is_bounded(runs, together):
     # Whole updates, however many runs: one MDP each is the least.
     least = together * runs * config.windows
     assert least <= size * runs * config.windows <= max(5000, least)
+
+
+def test_a_report_brings_losses_and_a_flag_from_the_device(monkeypatch):
+    """Weights stay there, as θ_eff: 1 024 runs of the paper's size hold 22 MB of them."""
+    brought = []
+
+    class Counting:
+        """NumPy, which counts the bytes of JAX's arrays that it is given."""
+
+        def __getattr__(self, name):
+            function = getattr(np, name)
+
+            def counted(*arguments, **options):
+                leaves = jax.tree.leaves((arguments, options))
+                brought.append(sum(x.nbytes for x in leaves if isinstance(x, jax.Array)))
+                return function(*arguments, **options)
+
+            return counted if callable(function) and not isinstance(function, type) else function
+
+    runs, updates = 8, 6
+    config = TrainingConfig(mdps=3, windows=2, window_length=2)
+    results = train_iter(
+        Sarsa(),
+        FAMILY,
+        [change(Run(Sarsa(), FAMILY, config), seed=seed).config for seed in range(runs)],
+    )
+    start = next(results)
+    monkeypatch.setattr(loop, "np", Counting())
+    (last,) = results
+    assert sum(brought) == runs * (4 * updates + 1)  # a float32 for each loss, and a flag
+    for result in (start, last):
+        theta = jax.tree.leaves(result.state.theta)
+        assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(result.state))
+        assert [leaf.shape[1:] for leaf in theta] == [(73, 37), (36, 73)]
+        assert 1024 / runs * sum(leaf.nbytes for leaf in theta) == pytest.approx(22e6, rel=0.01)
 
 
 STATIC = [

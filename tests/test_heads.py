@@ -148,6 +148,57 @@ def test_what_is_off_the_manifold_is_not_mixed_away():
     assert not align(dead, optimum).cosine > 0.99
 
 
+def by_eigenvalues(on_p, on_v):
+    """G = on_p |M|^(−1/2) as a function of each eigenvalue λ of M: (λ sign(Re λ))^(−1/2)."""
+    values, vectors = np.linalg.eig(on_v.T @ on_p)
+    roots = np.sqrt(np.where(values.real < 0, -values, values).astype(complex))
+    return (on_p @ vectors @ np.diag(1 / roots) @ np.linalg.inv(vectors)).real
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_heads_that_disagree_in_sign(dtype):
+    """Blocks of which no real square root exists: each disagreement stays in V̄21, as for c."""
+    optimum = Gtd2(d=2).optimum(jnp.float64)
+    # One head of V̄21 is the negative of the theory's: M has the eigenvalues 1 and −1.
+    G = jnp.array([[1.0, 2.0], [-1.0, 0.5]])
+    reflected = mix(Effective(optimum.P12, optimum.V21.at[1].multiply(-1)), G)
+    alignment = align(jax.tree.map(lambda x: x.astype(dtype), reflected), optimum)
+    tolerance = {"float64": 1e-12, "float32": 1e-5}[dtype]
+    np.testing.assert_allclose(alignment.c, G, rtol=tolerance)
+    np.testing.assert_allclose(alignment.aligned.P12, optimum.P12, atol=tolerance)
+    np.testing.assert_allclose(alignment.aligned.V21[1], -optimum.V21[1], atol=tolerance)
+    squares = [float((x**2).sum()) for x in (optimum.P12, optimum.V21[0], optimum.V21[1])]
+    expected = (squares[0] + squares[1] - squares[2]) / sum(squares)
+    assert float(alignment.cosine) == pytest.approx(expected, abs=10 * tolerance)
+
+
+def test_heads_in_general_position():
+    rng, kinds = np.random.default_rng(5), set()
+    for _ in range(100):
+        heads = int(rng.integers(2, 4))
+        basis = Effective(
+            *(jnp.asarray(rng.normal(size=(heads, *shape))) for shape in ((5, 3), (2, 5)))
+        )
+        on_p, on_v = rng.normal(size=(2, heads, heads))
+        trained = Effective(jnp.tensordot(on_p, basis.P12, 1), jnp.tensordot(on_v, basis.V21, 1))
+        values = np.linalg.eigvals(on_v.T @ on_p)
+        kinds.add((bool((values.real < 0).any()), bool(np.iscomplex(values).any())))
+        if min(np.abs(values.real)) < 0.05 * max(np.abs(values)):
+            continue  # nearly on the border between the signs
+        found = jax.jit(align)(trained, basis)
+        expected = by_eigenvalues(on_p, on_v)
+        np.testing.assert_allclose(found.c, expected, atol=1e-9 * np.abs(expected).max())
+        assert np.isfinite(found.cosine)
+    assert len(kinds) == 4  # with and without negative real parts, with and without complex ones
+
+
+@pytest.mark.parametrize("platform", ["cuda", "rocm", "tpu"])
+def test_it_is_compiled_for_every_device(platform):
+    optimum = Gtd2(d=2).optimum(jnp.float32)
+    align_ = jax.jit(align).trace(optimum, optimum)
+    assert "while" in align_.lower(lowering_platforms=(platform,)).as_text()
+
+
 def test_flow_conserves_the_gram_matrices():
     """d/dt Σ ⟨P12_h, P12_k⟩ − ⟨V̄21_h, V̄21_k⟩ = 0, off the diagonal too."""
     rng = np.random.default_rng(3)

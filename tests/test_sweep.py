@@ -488,8 +488,13 @@ def failing(monkeypatch, error, others):
 def test_failure_of_one_batch_stops_the_rest(write, tmp_path, monkeypatch):
     """It arrives as itself, whatever its type, and what is done stays done."""
     path, out = write("batch = 1\n" + SMALL), tmp_path / "out"
-    for error in (MemoryError("no room"), OSError(5, "no such luck"), KeyError("a bug")):
+    bugs = (OSError(5, "no such luck"), KeyError("a bug"), ValueError("a bug"))
+    for error in (MemoryError("no room"), *bugs):
         failing(monkeypatch, error, lambda results: results)
+        # Nothing of it is about what was typed, so that the command line keeps its traceback.
+        with pytest.raises(type(error)) as found:
+            cli.main(["sweep", str(path), "--out", str(out), "--workers=1"])
+        assert found.value is error
         with (
             concurrent.futures.ThreadPoolExecutor(1) as executor,
             pytest.raises(type(error)) as found,
@@ -498,11 +503,6 @@ def test_failure_of_one_batch_stops_the_rest(write, tmp_path, monkeypatch):
         assert found.value is error
         assert "train_iter" in [entry.name for entry in found.traceback]
         monkeypatch.undo()
-    # A ValueError says that an argument is wrong. This one is not about the sweep's.
-    failing(monkeypatch, ValueError("a bug"), lambda results: results)
-    with pytest.raises(RuntimeError, match="batch 1 failed: a bug"):
-        sweep(path, out)
-    monkeypatch.undo()
     assert [p.name for p in (out / "cells").iterdir()] == ["batch-00000.safetensors"]
     assert not (out / "table.csv").exists()
     assert sweep(path, out).table["cell"].size == 2
@@ -517,8 +517,11 @@ def test_batches_under_way_end_soon_after_a_failure(write, tmp_path, monkeypatch
         raise AssertionError("nobody stopped it")
 
     failing(monkeypatch, MemoryError("no room"), endless)
-    with pytest.raises(MemoryError, match="no room"):
-        sweep(write("batch = 1\n" + SMALL), tmp_path / "out")
+    with (
+        concurrent.futures.ThreadPoolExecutor(2) as executor,
+        pytest.raises(MemoryError, match="no room"),
+    ):
+        sweep(write("batch = 1\n" + SMALL), tmp_path / "out", executor=executor)
 
 
 def test_a_full_disk_is_named(write, tmp_path, monkeypatch):
@@ -585,13 +588,16 @@ def stopped(spec, out, moments, number):
     return process.returncode, errors
 
 
-def test_killed_and_resumed(write, tmp_path):
+@pytest.mark.parametrize("interruption", [signal.SIGINT, signal.SIGTERM])
+def test_killed_and_resumed(interruption, write, tmp_path):
     spec, out = write(THREE), tmp_path / "out"
     one = ["under way", "under way", "written"]  # at its start, and after its only chunk
-    code, errors = stopped(spec, out, one, signal.SIGINT)
-    assert code == 130
+    code, errors = stopped(spec, out, one, interruption)
+    assert code == 128 + interruption
     assert "Traceback" not in errors
     assert "holds 1 of 3 cells" in errors
+    with store.claimed(out):  # nobody has it any more
+        pass
     code, _ = stopped(spec, out, [*one, "under way"], signal.SIGKILL)
     assert code == -signal.SIGKILL
     done = contents(out / "cells")

@@ -87,13 +87,41 @@ def _undo_mixing(
 
     The least-squares coefficients of the trained heads on the theory's are G for
     P12 and G⁻ᵀ for V̄21, if the blocks lie on the theory's manifold. Elsewhere the
-    two disagree, and what they disagree by is shared out evenly between them, as
-    the square root in c does.
+    two disagree, by M = on_vᵀ on_p. What they disagree by is shared out evenly between
+    them, and what they disagree in sign about is left in V̄21, as c does for one head:
+    G = on_p |M|^(−1/2) with |M| = M sign(M), which has no eigenvalue below 0.
     """
     on_p, on_v = (
         jnp.linalg.lstsq(o.reshape(len(o), -1).T, t.reshape(len(t), -1).T)[0].T
         for t, o in zip(trained, optimum, strict=True)
     )
-    G = on_p @ jnp.linalg.inv(jax.scipy.linalg.sqrtm(on_v.T @ on_p).real)
-    G = G.astype(trained.P12.dtype)
+    M = on_v.T @ on_p
+    G = on_p @ _inverse_root(M @ _sign(M))
     return G, mix(trained, jnp.linalg.inv(G))
+
+
+def _inverse_root(A: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """A^(−1/2) of a matrix without eigenvalues at or below 0: a block of sign [[0, A], [I, 0]]."""
+    zero, eye = jnp.zeros_like(A), jnp.eye(len(A), dtype=A.dtype)
+    return _sign(jnp.block([[zero, A], [eye, zero]]))[len(A) :, : len(A)]
+
+
+def _sign(A: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """The sign function of a matrix: each eigenvalue becomes the sign of its real part.
+
+    By Newton's iteration X ← (μX + (μX)⁻¹) / 2 with μ = |det X|^(−1/n), since no
+    decomposition into eigenvectors exists on every device. Of a singular matrix it is NaN.
+    """
+
+    def moves(state):
+        X, change, count = state
+        rounding = 10 * len(A) * jnp.finfo(A.dtype).eps
+        return (change > rounding * jnp.linalg.norm(X)) & (count < 100)
+
+    def newton(state):
+        X, _, count = state
+        X = X * jnp.exp(-jnp.linalg.slogdet(X)[1] / len(A))
+        following = (X + jnp.linalg.inv(X)) / 2
+        return following, jnp.linalg.norm(following - X), count + 1
+
+    return jax.lax.while_loop(moves, newton, (A, jnp.asarray(jnp.inf, A.dtype), 0))[0]

@@ -17,14 +17,14 @@ class UsageError(ValueError):
 
 
 @contextlib.contextmanager
-def usage() -> Iterator[None]:
-    """Inside, inputs are read and checked, and a ValueError is about them.
+def usage(kind: type[ValueError] = ValueError) -> Iterator[None]:
+    """Inside, inputs are read and checked, and an error of this kind is about them.
 
-    Nothing is computed there: a ValueError of a bug keeps its traceback.
+    Where something is computed it is not ValueError: that of a bug keeps its traceback.
     """
     try:
         yield
-    except ValueError as error:
+    except kind as error:
         raise UsageError(str(error)) from error
 
 
@@ -78,6 +78,25 @@ def accept_any_code_page() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="icrl_flax.plain")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, inside `terminable`."""
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Inside, SIGTERM interrupts as Ctrl-C does; a second one ends the process at once."""
+
+    def interrupt(number: int, _: object) -> None:
+        signal.signal(number, former)
+        raise Terminated
+
+    former = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 class Stop:

@@ -1,5 +1,6 @@
 """`python -m icrl_flax sweep`: many runs, one table."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,16 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from icrl_flax.cli.console import INTERRUPTED, complain, say, usage
+from icrl_flax._files import OutputError
+from icrl_flax.cli.console import (
+    INTERRUPTED,
+    TERMINATED,
+    Terminated,
+    complain,
+    say,
+    terminable,
+    usage,
+)
 from icrl_flax.experiments import finished_cells, named, read_spec, sweep
 
 
@@ -32,20 +42,22 @@ def command(
 def run(spec: Path, out: Path, executor: str, workers: int | None) -> int:
     """Print what the finished table says in short."""
     began = time.perf_counter()
-    with usage():
-        try:
-            read_spec(spec)
-        except OSError as error:
-            raise ValueError(f"spec: cannot read {spec}: {error.strerror}") from error
     try:
-        with usage(), named(executor, workers) as used:
-            table = sweep(spec, out, executor=used, progress=True).table
-    except KeyboardInterrupt:
+        with terminable(), contextlib.ExitStack() as stack:
+            with usage():
+                try:
+                    read_spec(spec)
+                except OSError as error:
+                    raise ValueError(f"spec: cannot read {spec}: {error.strerror}") from error
+                used = stack.enter_context(named(executor, workers))
+            with usage(OutputError):
+                table = sweep(spec, out, executor=used, progress=True).table
+    except KeyboardInterrupt as stop:
         done, cells = finished_cells(out, spec)
         complain(
             f"interrupted: {out} holds {done} of {cells} cells; the same command finishes the rest"
         )
-        return INTERRUPTED
+        return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
     lines = {
         "cells": f"{table['cell'].size}",
         "cells that diverged": f"{np.isfinite(table['diverged_at']).sum()}",

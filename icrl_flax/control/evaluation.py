@@ -67,7 +67,7 @@ class EvaluationConfig:
         return np.arange(0, self.steps + 1, self.every)
 
 
-@_ambient.under(x64=False)
+@_ambient.settled(x64=False)
 def draw_tasks(
     rule: Rule, family: MDPFamily | None = None, config: EvaluationConfig | None = None
 ) -> tuple[Task, Key[Array, " n_mdps"]]:
@@ -103,7 +103,7 @@ class Evaluation(NamedTuple):
     returns: dict[tuple[str, str], Returns]
 
 
-@_ambient.under(x64=False)
+@_ambient.settled(x64=False)
 def evaluate(
     rule: Rule,
     block: Block,

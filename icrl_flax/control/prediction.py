@@ -155,7 +155,7 @@ def _checked(rule: Rule) -> PredictionRule:
     return rule
 
 
-@_ambient.under(x64=False)
+@_ambient.settled(x64=False)
 def evaluate_prediction(
     rule: Rule,
     block: Block,

@@ -21,6 +21,10 @@ def _if_given(convert: Callable[[str, Any], Any], name: str) -> Callable[[Any], 
     return lambda value: None if value is None else convert(name, value)
 
 
+def _checked(check: Callable, name: str) -> Any:
+    return eqx.field(converter=partial(check, name))
+
+
 class Window(eqx.Module):
     """n consecutive transitions s₀, a₀, r₁, s₁, a₁, …, r_n, s_n, a_n.
 
@@ -49,21 +53,11 @@ class Window(eqx.Module):
             actions there are, `check` has to be told.
     """
 
-    states: Int[Array | np.ndarray, "*batch times"] = eqx.field(
-        converter=partial(_checks.as_integers, "states")
-    )
-    actions: Int[Array | np.ndarray, "*batch times"] = eqx.field(
-        converter=partial(_checks.as_integers, "actions")
-    )
-    rewards: Float[Array | np.ndarray, "*batch n"] = eqx.field(
-        converter=partial(_checks.as_reals, "rewards")
-    )
-    gamma: Float[Array | np.ndarray, "*batch"] = eqx.field(
-        converter=partial(_checks.as_reals, "gamma")
-    )
-    terminated: Bool[Array | np.ndarray, "*batch n"] = eqx.field(
-        converter=partial(_checks.as_booleans, "terminated")
-    )
+    states: Int[Array | np.ndarray, "*batch times"] = _checked(_checks.as_integers, "states")
+    actions: Int[Array | np.ndarray, "*batch times"] = _checked(_checks.as_integers, "actions")
+    rewards: Float[Array | np.ndarray, "*batch n"] = _checked(_checks.as_reals, "rewards")
+    gamma: Float[Array | np.ndarray, "*batch"] = _checked(_checks.as_reals, "gamma")
+    terminated: Bool[Array | np.ndarray, "*batch n"] = _checked(_checks.as_booleans, "terminated")
     truncated: Bool[Array | np.ndarray, "*batch n"] | None = eqx.field(
         converter=_if_given(_checks.as_booleans, "truncated"), default=None
     )

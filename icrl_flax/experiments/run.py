@@ -66,7 +66,8 @@ def sweep(
     Raises:
         ValueError: if the specification is wrong, `out` holds something else, is
             in use or cannot be written, or a finished batch on disk is damaged.
-        KeyboardInterrupt: on Ctrl-C, with all finished batches kept.
+        KeyboardInterrupt: on Ctrl-C, with all finished batches kept; the command line
+            treats SIGTERM so, too.
     """
     name = "SPEC" if isinstance(spec, Mapping) else Path(spec).name
     out = Path(out).absolute()
@@ -224,10 +225,7 @@ def _computed(
             tell(number, result.losses.size)
             yield result
 
-    try:
-        result = joined(watched())
-    except ValueError as error:  # the specification has been checked, so this is a bug
-        raise RuntimeError(f"batch {number} failed: {error}") from error
+    result = joined(watched())
     found = [tables.found(result[row]) for row in range(len(cells))]
     made = {
         "cells": list(cells),

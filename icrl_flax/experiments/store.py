@@ -20,7 +20,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from icrl_flax._files import write_together, writing
+from icrl_flax._files import OutputError, write_together, writing
 
 LOCK, SPEC, CELLS = ".lock", "spec.json", "cells"
 TABLE, CURVES, WEIGHTS = "table.csv", "curves.csv", "weights.safetensors"
@@ -37,7 +37,7 @@ def claimed(out: Path) -> Iterator[None]:
     The lock dies with its process.
 
     Raises:
-        ValueError: if another sweep has it, it is somebody else's, or it cannot be written.
+        OutputError: if another sweep has it, it is somebody else's, or it cannot be written.
     """
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def claimed(out: Path) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout as error:
-            raise ValueError(f"out: another sweep is writing to {out}") from error
+            raise OutputError(f"out: another sweep is writing to {out}") from error
     try:
         yield
     finally:
@@ -64,7 +64,7 @@ def begin(out: Path, record: Mapping[str, Any]) -> None:
             that are done were made.
 
     Raises:
-        ValueError: if the directory holds something else, of which nothing is changed.
+        OutputError: if the directory holds something else, of which nothing is changed.
     """
     begun = begun_record(out)
     if begun is None:
@@ -73,10 +73,10 @@ def begin(out: Path, record: Mapping[str, Any]) -> None:
                 raise _foreign(out)
             write(out, {SPEC: json.dumps(record, indent=2) + "\n"})
     elif begun.get("spec") != record["spec"]:
-        raise ValueError(f"out: {out} holds another sweep; nothing was changed")
+        raise OutputError(f"out: {out} holds another sweep; nothing was changed")
     for name, value in record.items():
         if begun is not None and begun.get(name) != value:
-            raise ValueError(
+            raise OutputError(
                 f"out: {out} was begun with {name} = {begun.get(name)}, which is {value} now; "
                 "nothing was changed"
             )
@@ -91,7 +91,7 @@ def begun_record(out: Path) -> dict[str, Any] | None:
     """What `begin` wrote; None if nothing was begun.
 
     Raises:
-        ValueError: if the file is damaged.
+        OutputError: if the file is damaged.
     """
     try:
         record = json.loads((out / SPEC).read_text(encoding="utf-8"))
@@ -101,11 +101,11 @@ def begun_record(out: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"out: {out / SPEC} is damaged, or of an older version") from error
+        raise OutputError(f"out: {out / SPEC} is damaged, or of an older version") from error
 
 
-def _foreign(out: Path) -> ValueError:
-    return ValueError(f"out: {out} exists and is not empty; nothing was changed")
+def _foreign(out: Path) -> OutputError:
+    return OutputError(f"out: {out} exists and is not empty; nothing was changed")
 
 
 def _is_temporary(path: Path) -> bool:
@@ -155,7 +155,7 @@ def read_batches(
         columns: results that each row must hold.
 
     Raises:
-        ValueError: if one is missing, damaged, or of other cells.
+        OutputError: if one is missing, damaged, or of other cells.
     """
     records, weights = [], {}
     for number, cells in enumerate(batches):
@@ -168,9 +168,9 @@ def read_batches(
             fits = record["cells"] == list(cells) and len(rows) == len(curves) == len(cells)
             fits &= all(len(row) == columns for row in rows)
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-            raise ValueError(f"{file} is damaged; delete it to run its cells again") from error
+            raise OutputError(f"{file} is damaged; delete it to run its cells again") from error
         if not fits:
-            raise ValueError(f"{file} is of another sweep; delete it to run its cells again")
+            raise OutputError(f"{file} is of another sweep; delete it to run its cells again")
         records.append(record)
     return records, safetensors.numpy.save(weights)
 

@@ -1,4 +1,4 @@
-"""One file per rule, and three abstract bases. `discover` finds the rules; nothing lists them.
+"""One file per rule, and abstract bases of what several share. `discover` finds them.
 
 Each rule's class is also an attribute of this package: `icrl_flax.rules.Td`.
 """

@@ -10,14 +10,13 @@ from jaxtyping import Array, Float, Key
 
 from icrl_flax import _checks
 from icrl_flax._draws import uniform
-from icrl_flax.attention.weights import Effective
 from icrl_flax.experience.policies import greedy, softmax
 from icrl_flax.experience.window import Window
 from icrl_flax.rules.base import Rule, probability, size, step_size
-from icrl_flax.rules.linear import td_tokens, td_weights
+from icrl_flax.rules.linear import LinearRule
 
 
-class ActionValueRule(Rule):
+class ActionValueRule(LinearRule):
     """q_w(s, a) = wᵀφ(s, a), improved on the policy that acts: ε-greedy on q_w.
 
     Features are a table φ indexed `[s, a]`, with entries uniform on (−1, 1), as is w
@@ -39,14 +38,6 @@ class ActionValueRule(Rule):
 
     def __check_init__(self) -> None:
         _checks.one_of("features", self.features, ("uniform", "one-hot"))
-
-    @property
-    def p(self) -> int:
-        return 2 * self.d + 1
-
-    @property
-    def q(self) -> int:
-        return self.d
 
     def sample_features(
         self, key: Key[Array, ""], n_states: int, n_actions: int, dtype: DTypeLike
@@ -78,16 +69,6 @@ class ActionValueRule(Rule):
         """
         window.check(*features.shape[:2])
         return features[window.before], features[window.after]
-
-    def tokens(
-        self, features: Float[Array, "S A d"], u: Float[Array, " q"], window: Window
-    ) -> Float[Array, "n p"]:
-        """x_i = [φ_i ; γφ⁺_i ; r_{i+1}], eq. (4)."""
-        return td_tokens(*self.along(features, window), window)
-
-    def optimum(self, dtype: DTypeLike) -> Effective:
-        """Eq. (5): P⋆12 w̃ = [−w ; w ; 1] and V̄⋆21 = [αI, 0, 0]."""
-        return td_weights(self.d, self.alpha, dtype)
 
 
 class ActorCriticFeatures(NamedTuple):

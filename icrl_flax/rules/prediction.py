@@ -7,11 +7,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from icrl_flax._draws import uniform
-from icrl_flax.attention.weights import Effective
 from icrl_flax.experience.policies import epsilon_mix, softmax
 from icrl_flax.experience.window import Window
-from icrl_flax.rules.base import Rule, probability, size, step_size
-from icrl_flax.rules.linear import td_tokens, td_weights
+from icrl_flax.rules.base import probability, size, step_size
+from icrl_flax.rules.linear import LinearRule
 
 
 class PredictionFeatures(NamedTuple):
@@ -26,7 +25,7 @@ class PredictionFeatures(NamedTuple):
     logits: Float[Array, "S A"]
 
 
-class PredictionRule(Rule):
+class PredictionRule(LinearRule):
     """v_w(s) = wᵀφ(s), moved towards the values of a policy held in the features.
 
     Features and the first w have entries uniform on (−1, 1); the policy's rows are
@@ -42,14 +41,6 @@ class PredictionRule(Rule):
     d: int = size(9)
     alpha: float = step_size(0.2)
     epsilon: float = probability(0.0)
-
-    @property
-    def p(self) -> int:
-        return 2 * self.d + 1
-
-    @property
-    def q(self) -> int:
-        return self.d
 
     def sample_features(
         self, key: Key[Array, ""], n_states: int, n_actions: int, dtype: DTypeLike
@@ -90,13 +81,3 @@ class PredictionRule(Rule):
     ) -> Float[Array, " n"]:
         """ρ_i = π(a_i|s_i) / b(a_i|s_i): the policy without over that with exploration."""
         return self.policy(features, u)[window.before] / self.behaviour(features, u)[window.before]
-
-    def tokens(
-        self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
-    ) -> Float[Array, "n p"]:
-        """x_i = [φ_i ; γφ_{i+1} ; r_{i+1}]."""
-        return td_tokens(*self.along(features, window), window)
-
-    def optimum(self, dtype: DTypeLike) -> Effective:
-        """P⋆12 w̃ = [−w ; w ; 1] and V̄⋆21 = [αI, 0, 0]."""
-        return td_weights(self.d, self.alpha, dtype)

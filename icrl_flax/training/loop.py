@@ -187,21 +187,14 @@ def chunk_size(config: TrainingConfig, runs: int = 1) -> int:
 
 def _runs(rule: Any, family: Any, config: Any) -> tuple[list[Run], bool]:
     """The runs that the arguments describe, and whether they have an axis."""
-    several = {
-        name: value
-        for name, value in (("rule", rule), ("family", family), ("config", config))
-        if isinstance(value, (list, tuple))
-    }
-    if not several:
-        return [Run(rule, family, config)], False
-    lengths = {name: len(value) for name, value in several.items()}
+    parts = {"rule": rule, "family": family, "config": config}
+    lengths = {name: len(part) for name, part in parts.items() if isinstance(part, (list, tuple))}
+    if not lengths:
+        return [Run(**parts)], False
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         raise ValueError(f"rule, family and config must have equal lengths ≥ 1, got {lengths}")
     count = next(iter(lengths.values()))
-    columns = [
-        value if isinstance(value, (list, tuple)) else [value] * count
-        for value in (rule, family, config)
-    ]
+    columns = [part if name in lengths else [part] * count for name, part in parts.items()]
     return [Run(*row) for row in zip(*columns, strict=True)], True
 
 
@@ -252,148 +245,131 @@ def keys(seeds: Sequence[int]) -> Keys:
         return _keys(np.asarray(seeds, np.int64))
 
 
-class _Loop:
-    """One call of `train_iter`: nothing of it runs under the caller's settings, or leaves its own.
+def _results(
+    runs: list[Run],
+    several: bool,
+    optimizer: optax.GradientTransformation | None,
+    devices: Sequence[Device],
+    start: TrainingResult | None,
+) -> Iterator[TrainingResult]:
+    """The loop of `train_iter`: nothing of it runs under the caller's settings, or leaves its own.
 
-    A generator cannot hold the settings itself: they would be the caller's while it waits.
+    They hold from one result to the next, and not while it waits: the caller's do then.
     """
+    config = _without_seed(runs[0].config)
+    mesh, each = layout(len(runs), devices)
+    place = NamedSharding(mesh, PartitionSpec(RUNS))
+    # Copies of the last run fill the last device; nobody hears of them.
+    filled = [*runs, *[runs[-1]] * (each * mesh.size - len(runs))]
+    on_a_card = devices[0].platform != "cpu"
+    size = chunk_size(config, -(-each // _ACCELERATOR) if on_a_card else each)
+    done = 0 if start is None else start.mdps
+    diverged_at = np.full(len(runs), -1)
+    if start is not None:
+        diverged_at[:] = start.diverged_at
 
-    def __init__(
-        self,
-        runs: list[Run],
-        several: bool,
-        optimizer: optax.GradientTransformation | None,
-        devices: Sequence[Device],
-        start: TrainingResult | None,
-    ) -> None:
-        self.runs, self.several, self.optimizer, self.start = runs, several, optimizer, start
-        self.config = _without_seed(runs[0].config)
-        self.mesh, each = layout(len(runs), devices)
-        # Copies of the last run fill the last device; nobody hears of them.
-        self.filled = [*runs, *[runs[-1]] * (each * self.mesh.size - len(runs))]
-        on_a_card = devices[0].platform != "cpu"
-        self.size = chunk_size(self.config, -(-each // _ACCELERATOR) if on_a_card else each)
-        self.done = 0 if start is None else start.mdps
-        self.diverged_at = np.full(len(runs), -1)
-        if start is not None:
-            self.diverged_at[:] = start.diverged_at
+    def settled() -> Any:
+        return _ambient.settled(config.dtype == "float64")
 
-    def settled(self) -> Any:
-        """See `_ambient.settled`."""
-        return _ambient.settled(self.config.dtype == "float64")
-
-    def begin(self) -> TrainingResult:
-        """Set out: the data's thread first, then θ, then the learner's program."""
-        theta_keys, data_keys = keys([run.config.seed for run in self.filled])
-        place = NamedSharding(self.mesh, PartitionSpec(RUNS))
-        with self.settled():
-            arrays, rest = eqx.partition(_stacked(self.filled), eqx.is_array)
-            self.theta_keys, self.data_keys, arrays = jax.device_put(
-                (theta_keys, data_keys, arrays), place
-            )
-            self.batch = eqx.combine(arrays, rest)
-            firsts = range(self.done, self.config.mdps, self.size)
-            self.data = prefetch(self.generated, firsts, self.settled)
-            if self.start is None:
-                self.state = _start(self.mesh, self.theta_keys, self.batch, self.optimizer)
-            else:
-                self.state = jax.device_put(self.resumed(), place)
-            return self.result(np.zeros((len(self.runs), 0), self.config.dtype), 0.0, 0.0)
-
-    def resumed(self) -> State:
-        """The state to go on from. Of an optimiser's, a file keeps the leaves alone."""
-        assert self.start is not None
-        state = self.start.rows(len(self.filled))
-        shapes = eqx.filter_eval_shape(
-            _start, self.mesh, self.theta_keys, self.batch, self.optimizer
-        )
-        leaves, wanted = jax.tree.leaves(state), jax.tree.leaves(shapes)
-        if [x.shape for x in leaves] != [x.shape for x in wanted]:
-            raise ValueError(
-                f"start must have the state of the same optimizer, got {len(leaves)} arrays for "
-                f"{len(wanted)}"
-            )
-        return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
-
-    def generate(self, first: int) -> Examples:
+    def generate(first: int) -> Examples:
         """The examples of a chunk, given the number of its first MDP."""
-        config, last = self.config, min(first + self.size, self.config.mdps)
         return _generate(
-            self.mesh,
-            self.data_keys,
-            jnp.asarray(np.arange(first, last)),
-            self.batch.rule,
-            self.batch.family,
+            mesh,
+            data_keys,
+            jnp.asarray(np.arange(first, min(first + size, config.mdps))),
+            batch.rule,
+            batch.family,
             config.windows,
             config.window_length,
             config.mdps_per_update,
             jnp.dtype(config.dtype),
         )
 
-    def generated(self, first: int) -> tuple[Examples, float]:
+    def generated(first: int) -> tuple[Examples, float]:
         """The same, with the seconds that it took."""
         began = time.perf_counter()
-        return jax.block_until_ready(self.generate(first)), time.perf_counter() - began
+        return jax.block_until_ready(generate(first)), time.perf_counter() - began
 
-    def advance(self) -> TrainingResult | None:
-        """Learn from the next chunk; None where there is none, or no run is left."""
-        if self.done >= self.config.mdps or (self.diverged_at >= 0).all():
-            self.data.close()
-            return None
-        with self.settled():
-            if not self.compiled:
-                self.compile()
-            examples, generation_seconds = next(self.data)
-            began = time.perf_counter()
-            self.state, losses, finite = _learn(
-                self.mesh, self.state, examples, self.batch, self.optimizer
-            )
-            losses, finite = (np.array(x)[: len(self.runs)] for x in (losses, finite))
-            update_seconds = time.perf_counter() - began
-            self.note_divergence(losses, finite)
-            self.done = min(self.done + self.size, self.config.mdps)
-            return self.result(losses, generation_seconds, update_seconds)
-
-    compiled = False
-
-    def compile(self) -> None:
-        """The learner's program, while the first chunk is made; JAX does not compile it again."""
-        shapes = eqx.filter_eval_shape(self.generate, self.done)
-        place = NamedSharding(self.mesh, PartitionSpec(RUNS))
-        blank = jax.tree.map(lambda x: jax.device_put(np.zeros(x.shape, x.dtype), place), shapes)
+    def compile_learner() -> None:
+        """While the first chunk is made; JAX does not compile it again."""
+        blank = jax.tree.map(
+            lambda x: jax.device_put(np.zeros(x.shape, x.dtype), place),
+            eqx.filter_eval_shape(generate, done),
+        )
         lowered = _learn.lower(  # pyright: ignore[reportFunctionMemberAccess]  Equinox gives it
-            self.mesh, self.state, blank, self.batch, self.optimizer
+            mesh, state, blank, batch, optimizer
         )
         lowered.compile()
-        self.compiled = True
-
-    def note_divergence(self, losses: Float[np.ndarray, "runs updates"], finite: Any) -> None:
-        """Find the first update that is not finite; write NaN from there on."""
-        before = self.done // self.config.mdps_per_update * self.config.windows
-        lost = ~np.isfinite(losses)
-        first_lost = np.where(lost.any(axis=1), before + lost.argmax(axis=1), -1)
-        self.diverged_at = np.where(self.diverged_at < 0, first_lost, self.diverged_at)
-        numbers = before + np.arange(losses.shape[1])
-        at = self.diverged_at[:, None]
-        losses[(at >= 0) & (numbers >= at)] = np.nan
-        weights_lost = (self.diverged_at < 0) & ~finite
-        self.diverged_at = np.where(weights_lost, before + losses.shape[1], self.diverged_at)
 
     def result(
-        self, losses: Float[np.ndarray, "runs updates"], generation: float, update: float
+        losses: Float[np.ndarray, "runs updates"], generation: float, update: float
     ) -> TrainingResult:
         """How things stand."""
-        row = slice(None) if self.several else 0
-        return TrainingResult(
-            runs=tuple(self.runs),
-            several=self.several,
-            state=self.state,
-            losses=losses[row],
-            diverged_at=self.diverged_at if self.several else int(self.diverged_at[0]),
-            mdps=self.done,
-            generation_seconds=generation,
-            update_seconds=update,
+        at = diverged_at if several else int(diverged_at[0])
+        losses = losses if several else losses[0]
+        return TrainingResult(tuple(runs), several, state, losses, at, done, generation, update)
+
+    def advance() -> TrainingResult:
+        """Learn from the next chunk."""
+        nonlocal state, diverged_at, done
+        examples, generation_seconds = next(data)
+        began = time.perf_counter()
+        state, losses, finite = _learn(mesh, state, examples, batch, optimizer)
+        losses, finite = (np.array(x)[: len(runs)] for x in (losses, finite))
+        update_seconds = time.perf_counter() - began
+        before = done // config.mdps_per_update * config.windows
+        diverged_at = _note_divergence(diverged_at, losses, finite, before)
+        done = min(done + size, config.mdps)
+        return result(losses, generation_seconds, update_seconds)
+
+    theta_keys, data_keys = keys([run.config.seed for run in filled])
+    with settled():  # the data's thread first, then θ, then the learner's program
+        arrays, rest = eqx.partition(_stacked(filled), eqx.is_array)
+        theta_keys, data_keys, arrays = jax.device_put((theta_keys, data_keys, arrays), place)
+        batch = eqx.combine(arrays, rest)
+        data = prefetch(generated, range(done, config.mdps, size), settled)
+        if start is None:
+            state = _start(mesh, theta_keys, batch, optimizer)
+        else:
+            shapes = eqx.filter_eval_shape(_start, mesh, theta_keys, batch, optimizer)
+            state = jax.device_put(_resumed(start.rows(len(filled)), shapes), place)
+    yield result(np.zeros((len(runs), 0), config.dtype), 0.0, 0.0)
+
+    compiled = False
+    while done < config.mdps and (diverged_at < 0).any():
+        with settled():
+            if not compiled:
+                compile_learner()
+                compiled = True
+            current = [advance()]
+        yield current.pop()  # and keep nothing of it
+    data.close()
+
+
+def _resumed(state: State, shapes: State) -> State:
+    """A state to go on from. Of an optimiser's, a file keeps the leaves alone."""
+    leaves, wanted = jax.tree.leaves(state), jax.tree.leaves(shapes)
+    if [x.shape for x in leaves] != [x.shape for x in wanted]:
+        raise ValueError(
+            f"start must have the state of the same optimizer, got {len(leaves)} arrays for "
+            f"{len(wanted)}"
         )
+    return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+
+
+def _note_divergence(
+    diverged_at: Int[np.ndarray, " runs"],
+    losses: Float[np.ndarray, "runs updates"],
+    finite: Bool[np.ndarray, " runs"],
+    before: int,
+) -> Int[np.ndarray, " runs"]:
+    """The first update of each run that is not finite; its losses are NaN from there on."""
+    lost = ~np.isfinite(losses)
+    first_lost = np.where(lost.any(axis=1), before + lost.argmax(axis=1), -1)
+    diverged_at = np.where(diverged_at < 0, first_lost, diverged_at)
+    numbers, at = before + np.arange(losses.shape[1]), diverged_at[:, None]
+    losses[(at >= 0) & (numbers >= at)] = np.nan
+    return np.where((diverged_at < 0) & ~finite, before + losses.shape[1], diverged_at)
 
 
 def train_iter(
@@ -442,12 +418,8 @@ def train_iter(
 
     with _ambient.settled(config.dtype == "float64"):
         for family in {id(run.family): run.family for run in runs}.values():
-            if not type(family).__module__.startswith("icrl_flax."):  # they check their settings
-                checked_sample(family, jax.random.key(0), jnp.dtype(config.dtype))
-    loop = _Loop(runs, several, optimizer, devices, start)
-    yield loop.begin()
-    while (result := loop.advance()) is not None:
-        yield result
+            checked_sample(family, jax.random.key(0), jnp.dtype(config.dtype))
+    yield from _results(runs, several, optimizer, devices, start)
 
 
 def train(

@@ -44,19 +44,7 @@ def stream_one(
     n: int,
     dtype: DTypeLike = jnp.float32,
 ) -> Examples:
-    """One MDP, from its birth through `windows` windows under the teacher.
-
-    Args:
-        key: randomness for this MDP.
-        rule: the rule to imitate.
-        family: the distribution of MDPs.
-        windows: windows per MDP.
-        n: transitions per window.
-        dtype: floating-point type of everything.
-
-    Returns:
-        Examples with one leading axis, the window.
-    """
+    """One MDP of `stream`, from its birth through `windows` windows under the teacher."""
     task_key, window_key = jax.random.split(key)
     task = draw_task(task_key, rule, family, dtype)
     u, history, target = interact(window_key, task, rule, rule.teacher, windows, n)
