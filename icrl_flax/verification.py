@@ -87,12 +87,16 @@ def random_case(rng: np.random.Generator, rule: Rule, n: int, cases: int = 1) ->
 
 
 @full_precision
-def relative_error(rule: Rule, case: Case, dtype: DTypeLike) -> jax.Array:
+def relative_error(rule: Rule, case: Case, dtype: DTypeLike, layers: int = 1) -> jax.Array:
     """max |block − teacher| for one instance, both in `dtype`, relative to the largest term.
 
     The terms are those whose sum is the answer: u, and each transition's product of
     V̄21 x_i and x_iᵀ P12 w̃, here as sums of magnitudes. Rounding is relative to them,
     and not to the answer, which may cancel.
+
+    Of several blocks on top of each other the last one's answer is held against so many of
+    the teacher's updates, on the same window. An answer is u + b + M u; what is wrong with one
+    layer's is multiplied by I + M in the next, and new terms join it.
     """
     case = jax.tree.map(
         lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, case
@@ -100,12 +104,54 @@ def relative_error(rule: Rule, case: Case, dtype: DTypeLike) -> jax.Array:
     u, free = jnp.asarray(case.u), (jnp.asarray(case.free[0]), jnp.asarray(case.free[1]))
     P, V = construct(rule, jnp.asarray(case.c), free, dtype)
     tokens = rule.tokens(case.features, u, case.window)
-    answer = readout(linear_attention(P, V, build_prompt(tokens, u)), rule.q)
-    teacher = rule.teacher(case.features, u, case.window)
-    sizes = jax.tree.map(jnp.abs, (split(P, V, rule.p).effective, tokens, augment(u)))
-    theta, x, w = sizes
-    terms = sum_over_heads(lambda head: (x @ (head.P12 @ w))[:, None] * (x @ head.V21.T), theta)
-    return jnp.abs(answer - teacher).max() / (jnp.abs(u).max() + terms.max())
+    effective = split(P, V, rule.p).effective
+    theta, x = jax.tree.map(jnp.abs, (effective, tokens))
+    growth = jnp.ones((), u.dtype)
+    if layers > 1:
+        moved = sum_over_heads(
+            lambda head: (tokens @ head.V21.T).T @ (tokens @ head.P12[:, 1:]), effective
+        )
+        change = jnp.eye(rule.q, dtype=u.dtype) + moved / tokens.shape[0]
+        growth = jnp.abs(change).sum(axis=1).max()
+
+    def layer(carry, _):
+        answer, teacher, scale = carry
+        w = jnp.abs(augment(teacher))
+        terms = sum_over_heads(
+            lambda head: (x @ (head.P12 @ w))[:, None] * (x @ head.V21.T), theta
+        )
+        H = linear_attention(P, V, build_prompt(tokens, answer))
+        new = readout(H, rule.q), rule.teacher(case.features, teacher, case.window)
+        return (*new, growth * scale + jnp.abs(teacher).max() + terms.max()), None
+
+    start = u, u, jnp.zeros((), u.dtype)
+    if layers == 1:
+        (answer, teacher, scale), _ = layer(start, None)
+    else:
+        (answer, teacher, scale), _ = jax.lax.scan(layer, start, None, length=layers)
+    return jnp.abs(answer - teacher).max() / scale
+
+
+def stackable(rule: Rule, case: Case) -> jax.Array:
+    """Whether tokens are the same for other parameters, so that a deeper block is the rule again.
+
+    An actor's scores and a mean over the next action are of the policy that acted: there the
+    layers above the first answer tokens that the rule itself would have written anew.
+    """
+    u = jnp.asarray(case.u)
+    written = [rule.tokens(case.features, each, case.window) for each in (u, 1 - 2 * u)]
+    return (written[0] == written[1]).all()
+
+
+def _stackable(kind: type[Rule], seed: int) -> bool:
+    """`stackable` on small cases of five sizes: with one action there is no policy to change."""
+    found = []
+    with settled(x64=True):
+        for rng in np.random.default_rng(seed).spawn(5):
+            rule = kind.draw(rng, 6)
+            cases = random_case(rng, rule, 8, 4)
+            found.append(jax.vmap(lambda case, rule=rule: stackable(rule, case))(cases).all())
+    return all(map(bool, found))
 
 
 def rounding(rule: Rule, n: int, dtype: DTypeLike) -> float:
@@ -129,6 +175,8 @@ class Verdict(NamedTuple):
         worst: |block − teacher| relative to the largest term, in the case that comes
             nearest to its bound.
         bound: what rounding alone stays below at the sizes of that case.
+        layers: how many blocks on top of each other answered; 1 where the rule's tokens
+            depend on the parameters.
     """
 
     rule: str
@@ -136,6 +184,7 @@ class Verdict(NamedTuple):
     cases: int
     worst: float
     bound: float
+    layers: int = 1
 
     @property
     def holds(self) -> bool:
@@ -149,6 +198,7 @@ def verify(
     largest: int = 40,
     longest: int = 64,
     seed: int = 0,
+    layers: int = 1,
 ) -> Iterator[Verdict]:
     """Check that the construction is the rule, for random sizes and values.
 
@@ -159,6 +209,8 @@ def verify(
         largest: largest feature dimension.
         longest: longest window.
         seed: seed of all randomness; a rule's cases do not depend on the others.
+        layers: how many blocks on top of each other to hold against so many updates, of rules
+            whose tokens do not depend on the parameters.
 
     Yields:
         For each rule one verdict for float64 and one for float32, on the same instances.
@@ -172,16 +224,19 @@ def verify(
         "cases_per_size": cases_per_size,
         "largest": largest,
         "longest": longest,
+        "layers": layers,
     }
     for name, count in counts.items():
         _checks.positive_integer(name, count)
 
-    def errors(kind: type[Rule], rng: np.random.Generator) -> list[tuple[float, float]]:
+    def errors(
+        kind: type[Rule], depth: int, rng: np.random.Generator
+    ) -> list[tuple[float, float]]:
         """Worst error and bound at one draw of sizes, for each type."""
         rule, n = kind.draw(rng, largest), int(rng.integers(1, longest + 1))
         with settled(x64=True):
             cases = random_case(rng, rule, n, cases_per_size)
-            check = jax.vmap(lambda case: [relative_error(rule, case, t) for t in DTYPES])
+            check = jax.vmap(lambda case: [relative_error(rule, case, t, depth) for t in DTYPES])
             found = jax.jit(check, compiler_options=quick_options())(cases)
             # NumPy's `max`, unlike Python's, lets a NaN through to fail the bound.
             return [
@@ -190,16 +245,20 @@ def verify(
             ]
 
     kinds = [rules] if isinstance(rules, type) else list(rules)
+    depths = [layers if layers > 1 and _stackable(kind, seed) else 1 for kind in kinds]
     pool = ThreadPoolExecutor()  # XLA's compiler lets others work meanwhile
     try:
         futures = [
-            [pool.submit(errors, kind, rng) for rng in np.random.default_rng(seed).spawn(sizes)]
-            for kind in kinds
+            [
+                pool.submit(errors, kind, depth, rng)
+                for rng in np.random.default_rng(seed).spawn(sizes)
+            ]
+            for kind, depth in zip(kinds, depths, strict=True)
         ]
-        for kind, each in zip(kinds, futures, strict=True):
+        for kind, depth, each in zip(kinds, depths, futures, strict=True):
             by_dtype = zip(*(future.result() for future in each), strict=True)
             for dtype, found in zip(DTYPES, by_dtype, strict=True):
                 worst, bound = found[int(np.argmax([error / bound for error, bound in found]))]
-                yield Verdict(kind.name(), dtype, sizes * cases_per_size, worst, bound)
+                yield Verdict(kind.name(), dtype, sizes * cases_per_size, worst, bound, depth)
     finally:
         pool.shutdown(cancel_futures=True)

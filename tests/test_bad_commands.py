@@ -250,6 +250,7 @@ REFUSED = {
         ["sweep", "spec.toml", "--out=run.safetensors"],
         "out: .*run.safetensors: ",
     ),
+    "verify no layer": (nothing, ["verify", "--layers=0"], "layers must be .*, got 0"),
     "verify no size": (nothing, ["verify", "--sizes=0"], "sizes must be .*, got 0"),
     "sweep into a file": (nothing, ["sweep", "spec.toml", "--out=file"], "out: .*file: "),
     "sweep into a directory of the kernel": (

@@ -94,6 +94,25 @@ def test_an_answer_that_cancels_is_no_failure():
     assert all(0.01 < verdict.worst / verdict.bound < 0.5 for verdict in verdicts)
 
 
+@pytest.mark.parametrize("name", ["td", "sarsa-lambda", "gtd2", "expected-sarsa", "actor-critic"])
+def test_blocks_on_top_of_each_other(name):
+    """Three blocks are three updates, of rules whose tokens do not look at the parameters."""
+    kind = discover()[name]
+    options = {"sizes": 2, "cases_per_size": 16, "largest": 6, "longest": 8}
+    verdicts = list(verify(kind, layers=3, **options))
+    depth = 1 if name in ("expected-sarsa", "actor-critic") else 3
+    assert [verdict.layers for verdict in verdicts] == [depth, depth]
+    assert all(verdict.holds for verdict in verdicts)
+    assert verdicts[0].worst > 0
+
+
+def test_what_is_wrong_is_found_at_depth():
+    for rule in (WrongSign, WrongFactor):
+        verdicts = list(verify(rule, sizes=1, cases_per_size=5, largest=6, longest=8, layers=4))
+        assert not any(verdict.holds for verdict in verdicts)
+        assert verdicts[0].layers == 4
+
+
 def test_several_rules_in_turn():
     options = {"sizes": 2, "cases_per_size": 3, "largest": 4, "longest": 5}
     together = list(verify([Sarsa, ActorCritic], **options))

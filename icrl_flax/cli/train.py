@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import tyro
 
-from icrl_flax import _checks, _files, _registry
+from icrl_flax import _ambient, _checks, _files, _registry
 from icrl_flax.cli.console import Stop, UsageError, complain, say, usage
 from icrl_flax.cli.options import fields_of, options
 from icrl_flax.control.tasks import check_fit
@@ -63,7 +63,8 @@ def train(out: Path, run: Run, save_every: int | None, resume: bool) -> int:
         if save_every is not None:
             _checks.positive_integer("save_every", save_every)
         check_fit(rule, family)
-        jax.eval_shape(lambda key: initial_block(key, rule, config).theta, jax.random.key(0))
+        with _ambient.settled(config.dtype == "float64"):
+            jax.eval_shape(lambda key: initial_block(key, rule, config).theta, jax.random.key(0))
         out = checkpoint_path(out)
         start = _start(out, run) if resume and out.exists() else None
         if start is None:

@@ -13,6 +13,12 @@ from icrl_flax.control.evaluation import (
     policies_of,
     uniform_policy,
 )
+from icrl_flax.control.live import LiveControl, live_control, rule_features
+from icrl_flax.control.prediction import (
+    PredictionErrors,
+    errors_by_context,
+    evaluate_prediction,
+)
 from icrl_flax.control.returns import Returns, monte_carlo_return, returns_of
 from icrl_flax.control.tasks import Task, draw_task
 
@@ -22,17 +28,23 @@ __all__ = [
     "BlockAgent",
     "Evaluation",
     "EvaluationConfig",
+    "LiveControl",
+    "PredictionErrors",
     "Returns",
     "Task",
     "closed_loop",
     "draw_task",
     "draw_tasks",
+    "errors_by_context",
     "evaluate",
+    "evaluate_prediction",
     "exact_returns",
     "interact",
+    "live_control",
     "monte_carlo_return",
     "oracle_policy",
     "policies_of",
     "returns_of",
+    "rule_features",
     "uniform_policy",
 ]

@@ -2,6 +2,7 @@
 
 import equinox as eqx
 import jax
+import numpy as np
 from jaxtyping import Array, Float
 
 from icrl_flax import _checks
@@ -28,6 +29,12 @@ class BlockAgent(eqx.Module):
     rule: Rule
     block: Block
     layers: int = eqx.field(static=True, default=1)
+
+    @classmethod
+    def single(cls, rule: Rule, block: Block) -> "BlockAgent":
+        """The agent of a block of any precision, in float32, also where there is no other."""
+        theta = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), block.theta)
+        return cls(rule, block.with_theta(theta))
 
     def __check_init__(self) -> None:
         shapes = eqx.filter_eval_shape(lambda block: tuple(block.matrices), self.block)

@@ -122,7 +122,7 @@ def evaluate(
         ValueError: if the block does not have the rule's size.
     """
     config = EvaluationConfig() if config is None else config
-    agents = {"block": BlockAgent(rule, block), "teacher": rule.teacher}
+    agents = {"block": BlockAgent.single(rule, block), "teacher": rule.teacher}
     tasks, keys = draw_tasks(rule, family, config)
     tables, names = [], []
     for name, agent in agents.items():

@@ -39,14 +39,19 @@ def draw_task(
     Args:
         key: randomness.
         rule: draws features and first parameters.
-        family: draws the MDP.
+        family: draws the MDP; with a method `with_features` it sees the features too.
         dtype: floating-point type of everything.
     """
     mdp_key, feature_key, parameter_key, state_key = jax.random.split(key, 4)
     mdp = family.sample(mdp_key, dtype)
+    features = rule.sample_features(feature_key, mdp.n_states, mdp.n_actions, dtype)
+    with_features = getattr(family, "with_features", None)
+    if with_features is not None:  # on a key of its own: other draws stay what they were
+        own_key = jax.random.fold_in(mdp_key, 0xFEA7)
+        mdp, features = with_features(own_key, mdp, features, rule)
     return Task(
         mdp=mdp,
-        features=rule.sample_features(feature_key, mdp.n_states, mdp.n_actions, dtype),
+        features=features,
         u=rule.sample_parameters(parameter_key, dtype),
         state=draw_index(jax.random.uniform(state_key, dtype=dtype), mdp.initial),
     )

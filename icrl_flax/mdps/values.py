@@ -88,9 +88,19 @@ def optimal_action_values(mdp: TabularMDP, tolerance: float = 1e-6) -> Float[Arr
     return action_values(mdp, value)
 
 
+def _restarting(mdp: TabularMDP) -> Float[Array, "S A S"]:
+    """P(s′|s,a) where an episode's end is a step to s₀ ~ the initial distribution."""
+    if mdp.terminal is None:
+        return mdp.transition
+    ended = jnp.where(mdp.terminal, mdp.transition, 0).sum(axis=-1, keepdims=True)
+    return _continuing(mdp) + ended * mdp.initial
+
+
 @full_precision
-def average_reward(mdp: TabularMDP, policy: Float[Array | np.ndarray, "S A"]) -> Float[Array, ""]:
-    """Reward per step in the long run, from any state: d_πᵀ r_π with d_π = d_πᵀ P_π.
+def stationary_distribution(
+    mdp: TabularMDP, policy: Float[Array | np.ndarray, "S A"]
+) -> Float[Array, " S"]:
+    """d_π, the share of its steps that a long life spends in each state: d_π = d_πᵀ P_π.
 
     An episode's end is a step like any other, to s₀ ~ the initial distribution.
 
@@ -102,12 +112,57 @@ def average_reward(mdp: TabularMDP, policy: Float[Array | np.ndarray, "S A"]) ->
         ValueError: if the policy is not a table of distributions over this MDP's actions.
     """
     policy = mdp.checked_policy(policy)
-    moves = mdp.transition
-    if mdp.terminal is not None:
-        ended = jnp.where(mdp.terminal, moves, 0).sum(axis=-1, keepdims=True)
-        moves = _continuing(mdp) + ended * mdp.initial
-    transition = jnp.einsum("sa,sat->st", policy, moves)
-    reward = jnp.einsum("sa,sa->s", policy, expected_rewards(mdp))
+    transition = jnp.einsum("sa,sat->st", policy, _restarting(mdp))
     # dᵀ(I − P + 11ᵀ) = 1ᵀ for the one distribution d with dᵀ = dᵀP.
     eye, ones = jnp.eye(mdp.n_states, dtype=transition.dtype), jnp.ones_like(transition)
-    return jnp.linalg.solve((eye - transition + ones).T, ones[0]) @ reward
+    return jnp.linalg.solve((eye - transition + ones).T, ones[0])
+
+
+@full_precision
+def average_reward(mdp: TabularMDP, policy: Float[Array | np.ndarray, "S A"]) -> Float[Array, ""]:
+    """Reward per step in the long run, from any state: d_πᵀ r_π with d_π = d_πᵀ P_π.
+
+    Arguments and errors as for `stationary_distribution`.
+    """
+    policy = mdp.checked_policy(policy)
+    reward = jnp.einsum("sa,sa->s", policy, expected_rewards(mdp))
+    return stationary_distribution(mdp, policy) @ reward
+
+
+@full_precision
+def differential_value(
+    mdp: TabularMDP, policy: Float[Array | np.ndarray, "S A"]
+) -> Float[Array, " S"]:
+    """h_π, what a start in each state earns more than the average: h = r_π − r̄ + P_π h, d_πᵀh = 0.
+
+    Arguments and errors as for `stationary_distribution`.
+    """
+    policy = mdp.checked_policy(policy)
+    share = stationary_distribution(mdp, policy)
+    transition = jnp.einsum("sa,sat->st", policy, _restarting(mdp))
+    reward = jnp.einsum("sa,sa->s", policy, expected_rewards(mdp))
+    eye = jnp.eye(mdp.n_states, dtype=transition.dtype)
+    return jnp.linalg.solve(eye - transition + share, reward - share @ reward)
+
+
+@full_precision
+def mean_squared_value_error(
+    mdp: TabularMDP,
+    policy: Float[Array | np.ndarray, "S A"],
+    values: Float[Array | np.ndarray, " S"],
+) -> Float[Array, ""]:
+    """Σ_s d_π(s) (v(s) − v_π(s))², Sutton and Barto (2018), eq. (9.1).
+
+    Args:
+        mdp: the environment; one class of recurrent states under the policy.
+        policy: π(a|s), indexed `[s, a]`.
+        values: the estimates v, indexed `[s]`.
+
+    Raises:
+        ValueError: if the policy is not a table of distributions over this MDP's actions, or
+            there is not one finite value for each state.
+    """
+    _checks.shape("values", values, (mdp.n_states,))
+    _checks.finite("values", values)
+    error = jnp.asarray(values) - policy_value(mdp, policy)
+    return stationary_distribution(mdp, policy) @ error**2

@@ -23,12 +23,12 @@ class ActorCritic(PolicyGradientRule):
         self, features: ActorCriticFeatures, u: Float[Array, " q"], window: Window
     ) -> Float[Array, "n p"]:
         """x_i = [φ_V(s_i) ; γφ_V(s_{i+1}) ; r_{i+1} ; γ^i g_λ(s_i, a_i)], eq. (13)."""
-        phi = features.critic[window.states]
+        now, then = self.along(features, window)
         g = self.scores_along(features, u, window)
         return jnp.concatenate(
             [
-                phi[:-1],
-                window.discounts[:, None] * phi[1:],
+                now,
+                window.discounts[:, None] * then,
                 window.rewards[:, None],
                 window.elapsed_discounts[:, None] * g,
             ],
@@ -40,15 +40,14 @@ class ActorCritic(PolicyGradientRule):
     ) -> Float[Array, " q"]:
         """Eq. (3): w + (β/n) Σ δ_i φ_V(s_i) and λ + (α/n) Σ γ^i δ_i g_λ(s_i, a_i)."""
         lam, w = u[: self.m], u[self.m :]
-        phi = features.critic[window.states]
-        values = phi @ w
-        td_errors = window.rewards + window.discounts * values[1:] - values[:-1]
+        now, then = self.along(features, window)
+        td_errors = window.rewards + window.discounts * (then @ w) - now @ w
         g = self.scores_along(features, u, window)
         n = td_errors.shape[0]
         return jnp.concatenate(
             [
                 lam + self.alpha * ((window.elapsed_discounts * td_errors) @ g) / n,
-                w + self.beta * (td_errors @ phi[:-1]) / n,
+                w + self.beta * (td_errors @ now) / n,
             ]
         )
 

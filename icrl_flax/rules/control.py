@@ -59,14 +59,16 @@ class ActionValueRule(LinearRule):
     ) -> Float[Array, "S A"]:
         return greedy(features @ u)
 
-    def along(self, features: Float[Array, "S A d"], window: Window) -> Float[Array, "times d"]:
-        """φ_i = φ(s_i, a_i), one row for each pair of the window.
+    def along(
+        self, features: Float[Array, "S A d"], window: Window
+    ) -> tuple[Float[Array, "n d"], Float[Array, "n d"]]:
+        """φ_i = φ(s_i, a_i) and φ⁺_i = φ(s_{i+1}, a_{i+1}), one row each for each transition.
 
         Raises:
             ValueError: if a state or an action of the window does not exist.
         """
         window.check(*features.shape[:2])
-        return features[window.states, window.actions]
+        return features[window.before], features[window.after]
 
 
 class ActorCriticFeatures(NamedTuple):
@@ -126,6 +128,17 @@ class PolicyGradientRule(Rule):
     def policy(self, features: ActorCriticFeatures, u: Float[Array, " q"]) -> Float[Array, "S A"]:
         return softmax(features.actor @ u[: self.m])
 
+    def along(
+        self, features: ActorCriticFeatures, window: Window
+    ) -> tuple[Float[Array, "n d"], Float[Array, "n d"]]:
+        """φ_V(s_i) and φ_V(s_{i+1}), one row each for each transition.
+
+        Raises:
+            ValueError: if a state or an action of the window does not exist.
+        """
+        window.check(*features.actor.shape[:2])
+        return features.critic[window.before[0]], features.critic[window.after[0]]
+
     def scores_along(
         self, features: ActorCriticFeatures, u: Float[Array, " q"], window: Window
     ) -> Float[Array, "n m"]:
@@ -135,4 +148,4 @@ class PolicyGradientRule(Rule):
             ValueError: if a state or an action of the window does not exist.
         """
         window.check(*features.actor.shape[:2])
-        return score(features.actor, u[: self.m])[window.states[:-1], window.actions[:-1]]
+        return score(features.actor, u[: self.m])[window.before]

@@ -1,5 +1,7 @@
 """Differential TD: prediction when every reward counts alike, however late."""
 
+from typing import ClassVar
+
 from icrl_flax.rules.linear import DifferentialRule
 from icrl_flax.rules.prediction import PredictionRule
 
@@ -15,3 +17,5 @@ class DifferentialTd(DifferentialRule, PredictionRule):
     There is no discount, and an episode's end is a step like any other;
     p = 2d + 2 and q = d + 1.
     """
+
+    discounted: ClassVar[bool] = False

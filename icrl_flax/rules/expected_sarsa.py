@@ -22,10 +22,10 @@ class ExpectedSarsa(ActionValueRule):
         """x_i = [φ_i ; γ Σ_b π(b|s_{i+1}) φ(s_{i+1}, b) ; r_{i+1}]."""
         window.check(*features.shape[:2])
         pi = self.behaviour(features, u)
-        successors = jnp.einsum("sa,sad->sd", pi, features)[window.states[1:]]
+        successors = jnp.einsum("sa,sad->sd", pi, features)[window.after[0]]
         return jnp.concatenate(
             [
-                features[window.states[:-1], window.actions[:-1]],
+                features[window.before],
                 window.discounts[:, None] * successors,
                 window.rewards[:, None],
             ],
@@ -39,6 +39,6 @@ class ExpectedSarsa(ActionValueRule):
         window.check(*features.shape[:2])
         q = features @ u
         v = (self.behaviour(features, u) * q).sum(axis=-1)
-        s, a = window.states, window.actions
-        td_errors = window.rewards + window.discounts * v[s[1:]] - q[s[:-1], a[:-1]]
-        return u + self.alpha * jnp.mean(td_errors[:, None] * features[s[:-1], a[:-1]], axis=0)
+        following, _ = window.after
+        td_errors = window.rewards + window.discounts * v[following] - q[window.before]
+        return u + self.alpha * jnp.mean(td_errors[:, None] * features[window.before], axis=0)

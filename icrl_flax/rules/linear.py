@@ -1,6 +1,6 @@
 """What rules share whose values are linear in features φ, of states or of actions.
 
-φ_0 … φ_n are the features along a window, one row more than it has transitions.
+`now` holds φ_i and `then` φ_{i+1}, one row for each transition of a window.
 """
 
 import abc
@@ -31,8 +31,10 @@ class LinearRule(Rule):
         return self.d
 
     @abc.abstractmethod
-    def along(self, features: Features, window: Window) -> Float[Array, "times d"]:
-        """φ_i, one row more than the window has transitions.
+    def along(
+        self, features: Features, window: Window
+    ) -> tuple[Float[Array, "n d"], Float[Array, "n d"]]:
+        """φ_i and φ_{i+1}, one row each for each transition of the window.
 
         Raises:
             ValueError: if a state or an action of the window does not exist.
@@ -42,9 +44,9 @@ class LinearRule(Rule):
         self, features: Features, u: Float[Array, " q"], window: Window
     ) -> Float[Array, "n p"]:
         """x_i = [φ_i ; γφ_{i+1} ; r_{i+1}], eq. (4)."""
-        phi = self.along(features, window)
+        now, then = self.along(features, window)
         return jnp.concatenate(
-            [phi[:-1], window.discounts[:, None] * phi[1:], window.rewards[:, None]], axis=1
+            [now, window.discounts[:, None] * then, window.rewards[:, None]], axis=1
         )
 
     def optimum(self, dtype: DTypeLike) -> Effective:
@@ -77,8 +79,8 @@ class TraceRule(LinearRule):
         self, features: Features, u: Float[Array, " q"], window: Window
     ) -> Float[Array, "n p"]:
         """x_i = [φ_i ; γφ_{i+1} ; r_{i+1} ; z_i]."""
-        phi = self.along(features, window)
-        traces = eligibility_traces(phi[:-1], self.lam * window.discounts)
+        now, _ = self.along(features, window)
+        traces = eligibility_traces(now, self.lam * window.trace_discounts)
         return jnp.concatenate([super().tokens(features, u, window), traces], axis=1)
 
     def teacher(
@@ -88,11 +90,10 @@ class TraceRule(LinearRule):
 
         G^λ_i − v_i = δ_i + γλ (G^λ_{i+1} − v_{i+1}) while w stands still.
         """
-        phi = self.along(features, window)
-        values = phi @ u
-        td_errors = window.rewards + window.discounts * values[1:] - values[:-1]
-        errors = discounted_sums(td_errors, self.lam * window.discounts)
-        return u + self.alpha * (errors @ phi[:-1]) / errors.shape[0]
+        now, then = self.along(features, window)
+        td_errors = window.rewards + window.discounts * (then @ u) - now @ u
+        errors = discounted_sums(td_errors, self.lam * window.trace_discounts)
+        return u + self.alpha * (errors @ now) / errors.shape[0]
 
     def optimum(self, dtype: DTypeLike) -> Effective:
         """P⋆12 w̃ = [−w ; w ; 1 ; 0] and V̄⋆21 = [0, 0, 0, αI]."""
@@ -132,19 +133,18 @@ class DifferentialRule(LinearRule):
         self, features: Features, u: Float[Array, " q"], window: Window
     ) -> Float[Array, "n p"]:
         """x_i = [φ_i ; φ_{i+1} ; r_{i+1} ; 1]."""
-        phi, rewards = self.along(features, window), window.rewards[:, None]
-        return jnp.concatenate([phi[:-1], phi[1:], rewards, jnp.ones_like(rewards)], axis=1)
+        (now, then), rewards = self.along(features, window), window.rewards[:, None]
+        return jnp.concatenate([now, then, rewards, jnp.ones_like(rewards)], axis=1)
 
     def teacher(
         self, features: Features, u: Float[Array, " q"], window: Window
     ) -> Float[Array, " q"]:
         """Both parameters follow δ_i = r_{i+1} − r̄ + v_{i+1} − v_i."""
-        phi, w, average = self.along(features, window), u[:-1], u[-1]
-        values = phi @ w
-        td_errors = window.rewards - average + values[1:] - values[:-1]
+        (now, then), w, average = self.along(features, window), u[:-1], u[-1]
+        td_errors = window.rewards - average + then @ w - now @ w
         n = td_errors.shape[0]
         return jnp.append(
-            w + self.alpha * (td_errors @ phi[:-1]) / n, average + self.beta * td_errors.sum() / n
+            w + self.alpha * (td_errors @ now) / n, average + self.beta * td_errors.sum() / n
         )
 
     def optimum(self, dtype: DTypeLike) -> Effective:

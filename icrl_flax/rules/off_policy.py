@@ -1,6 +1,7 @@
 """What rules share that predict one policy from what another did."""
 
 import abc
+from typing import ClassVar
 
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -18,6 +19,7 @@ class OffPolicyRule(PredictionRule):
     The update is quadratic in the token, so a weight ρ_i is a token times its square root.
     """
 
+    off_policy: ClassVar[bool] = True
     epsilon: float = probability(0.5)
 
     def tokens(
@@ -68,8 +70,8 @@ class GradientTdRule(OffPolicyRule):
     ) -> Float[Array, " q"]:
         """w as the rule says, and v the regression of δ_i on φ_i."""
         w, v = u[: self.d], u[self.d :]
-        phi = self.along(features, window)
-        now, then = phi[:-1], window.discounts[:, None] * phi[1:]
+        now, then = self.along(features, window)
+        then = window.discounts[:, None] * then
         td_errors = window.rewards + then @ w - now @ w
         ratios, expected = self.importance_ratios(features, u, window), now @ v
         n = td_errors.shape[0]

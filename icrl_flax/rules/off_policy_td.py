@@ -21,8 +21,7 @@ class OffPolicyTd(OffPolicyRule):
         self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
     ) -> Float[Array, " q"]:
         """w + (α/n) Σ ρ_i δ_i φ_i."""
-        phi = self.along(features, window)
-        values = phi @ u
-        td_errors = window.rewards + window.discounts * values[1:] - values[:-1]
+        now, then = self.along(features, window)
+        td_errors = window.rewards + window.discounts * (then @ u) - now @ u
         ratios = self.importance_ratios(features, u, window)
-        return u + self.alpha * ((ratios * td_errors) @ phi[:-1]) / td_errors.shape[0]
+        return u + self.alpha * ((ratios * td_errors) @ now) / td_errors.shape[0]

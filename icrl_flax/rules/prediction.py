@@ -1,13 +1,13 @@
 """What rules of prediction share: the values of a policy that does not change."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from icrl_flax._draws import uniform
-from icrl_flax.experience.policies import softmax
+from icrl_flax.experience.policies import epsilon_mix, softmax
 from icrl_flax.experience.window import Window
 from icrl_flax.rules.base import probability, size, step_size
 from icrl_flax.rules.linear import LinearRule
@@ -55,18 +55,29 @@ class PredictionRule(LinearRule):
     def policy(self, features: PredictionFeatures, u: Float[Array, " q"]) -> Float[Array, "S A"]:
         return softmax(features.logits)
 
-    def along(self, features: PredictionFeatures, window: Window) -> Float[Array, "times d"]:
-        """φ_i = φ(s_i), one row for each state of the window.
+    off_policy: ClassVar[bool] = False
+    """Whether it weighs transitions, so as to predict the policy without its exploration."""
+    discounted: ClassVar[bool] = True
+    """Whether its values are discounted; without, they are those of the average reward."""
+
+    def predicted_policy(self, features: PredictionFeatures) -> Float[Array, "S A"]:
+        """The table π(a|s) whose values are learnt: what acts, unless the rule is off-policy."""
+        policy = softmax(features.logits)
+        return policy if self.off_policy else epsilon_mix(policy, self.epsilon)
+
+    def along(
+        self, features: PredictionFeatures, window: Window
+    ) -> tuple[Float[Array, "n d"], Float[Array, "n d"]]:
+        """φ(s_i) and φ(s_{i+1}), one row each for each transition of the window.
 
         Raises:
             ValueError: if a state or an action of the window does not exist.
         """
         window.check(*features.logits.shape)
-        return features.phi[window.states]
+        return features.phi[window.before[0]], features.phi[window.after[0]]
 
     def importance_ratios(
         self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
     ) -> Float[Array, " n"]:
         """ρ_i = π(a_i|s_i) / b(a_i|s_i): the policy without over that with exploration."""
-        at = window.states[:-1], window.actions[:-1]
-        return self.policy(features, u)[at] / self.behaviour(features, u)[at]
+        return self.policy(features, u)[window.before] / self.behaviour(features, u)[window.before]

@@ -34,8 +34,8 @@ class Reinforce(PolicyGradientRule):
         g = self.scores_along(features, u, window)
         return jnp.concatenate(
             [
-                features.critic[window.states[:-1]],
-                discounted_sums(window.rewards, window.discounts)[:, None],
+                features.critic[window.before[0]],
+                discounted_sums(window.rewards, window.trace_discounts)[:, None],
                 window.elapsed_discounts[:, None] * g,
             ],
             axis=1,
@@ -46,8 +46,8 @@ class Reinforce(PolicyGradientRule):
     ) -> Float[Array, " q"]:
         """Both parameters follow δ_i = G_i − v_i."""
         lam, w = u[: self.m], u[self.m :]
-        phi = features.critic[window.states[:-1]]
-        errors = discounted_sums(window.rewards, window.discounts) - phi @ w
+        phi = features.critic[window.before[0]]
+        errors = discounted_sums(window.rewards, window.trace_discounts) - phi @ w
         g = self.scores_along(features, u, window)
         n = errors.shape[0]
         return jnp.concatenate(

@@ -22,8 +22,8 @@ class ResidualGradient(PredictionRule):
         self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
     ) -> Float[Array, " q"]:
         """w − (α/n) Σ ∇ ½δ_i²."""
-        phi = self.along(features, window)
-        differences = phi[:-1] - window.discounts[:, None] * phi[1:]
+        now, then = self.along(features, window)
+        differences = now - window.discounts[:, None] * then
         td_errors = window.rewards - differences @ u
         return u + self.alpha * (td_errors @ differences) / td_errors.shape[0]
 

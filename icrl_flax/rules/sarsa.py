@@ -18,7 +18,6 @@ class Sarsa(ActionValueRule):
         self, features: Float[Array, "S A d"], u: Float[Array, " d"], window: Window
     ) -> Float[Array, " d"]:
         """Eq. (2): w + (α/n) Σ δ_i φ_i, with the recorded next action in δ_i."""
-        phi = self.along(features, window)
-        values = phi @ u
-        td_errors = window.rewards + window.discounts * values[1:] - values[:-1]
-        return u + self.alpha * (td_errors @ phi[:-1]) / td_errors.shape[0]
+        now, then = self.along(features, window)
+        td_errors = window.rewards + window.discounts * (then @ u) - now @ u
+        return u + self.alpha * (td_errors @ now) / td_errors.shape[0]

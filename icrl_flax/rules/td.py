@@ -21,7 +21,6 @@ class Td(PredictionRule):
         self, features: PredictionFeatures, u: Float[Array, " q"], window: Window
     ) -> Float[Array, " q"]:
         """w + (α/n) Σ δ_i φ_i."""
-        phi = self.along(features, window)
-        values = phi @ u
-        td_errors = window.rewards + window.discounts * values[1:] - values[:-1]
-        return u + self.alpha * (td_errors @ phi[:-1]) / td_errors.shape[0]
+        now, then = self.along(features, window)
+        td_errors = window.rewards + window.discounts * (then @ u) - now @ u
+        return u + self.alpha * (td_errors @ now) / td_errors.shape[0]

@@ -1,11 +1,7 @@
-"""Families of MDPs: the paper's, others to test how far a trained block reaches, and one's own.
-
-A family is anything with a method `sample(key, dtype)`. Those of the library have a name too.
-"""
+"""The paper's family, and others that random numbers describe alone."""
 
 import abc
-import re
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Literal, get_args
 
 import equinox as eqx
 import jax
@@ -15,93 +11,13 @@ from jaxtyping import Array, Float, Key
 
 from icrl_flax import _checks
 from icrl_flax._draws import flat_dirichlet, normal, uniform
+from icrl_flax.mdps.families.base import Family
 from icrl_flax.mdps.tabular import TabularMDP
-
-
-def kebab_case(name: str) -> str:
-    """The name of a class, its words in lower case with hyphens between them."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
-
-
-@runtime_checkable
-class MDPFamily(Protocol):
-    """A distribution of MDPs: anything that can draw one."""
-
-    def sample(self, key: Key[Array, ""], dtype: DTypeLike) -> TabularMDP:
-        """Draw one MDP, its arrays in `dtype`."""
-        ...
-
-
-def checked_sample(family: Any, key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> TabularMDP:
-    """One member of a family, looked at before anything is traced.
-
-    Traced numbers cannot be checked, so a family's first member is drawn outside of any
-    trace. The library's own families have checked their settings: of them, shapes will do.
-
-    Raises:
-        ValueError: if the family cannot be drawn from or handed to JAX, or what it draws
-            is no MDP in `dtype`.
-    """
-    name = type(family).__name__
-    if isinstance(family, type) or not callable(getattr(family, "sample", None)):
-        raise ValueError(f"family must be an object with a method sample, got {family!r}")
-    for leaf in jax.tree.leaves(family):
-        if not eqx.is_array_like(leaf) and type(leaf).__hash__ is None:
-            raise ValueError(
-                f"family must be an equinox.Module or a frozen dataclass, since JAX has to "
-                f"compare it with others, got {name}, which has no hash"
-            )
-    if type(family).__module__ == __name__:
-        return jax.eval_shape(lambda key: family.sample(key, dtype), key)
-    member = family.sample(key, dtype)
-    if not isinstance(member, TabularMDP):
-        raise ValueError(f"family must draw a TabularMDP, got {type(member).__name__} of {name}")
-    for field in ("transition", "reward", "initial", "gamma"):
-        found = getattr(member, field).dtype
-        if found != jnp.dtype(dtype):
-            raise ValueError(
-                f"family must draw {jnp.dtype(dtype)}, got {found} in {name}'s {field}"
-            )
-    return member
-
-
-class _Family(eqx.Module):
-    """What the library's own families have in common."""
-
-    @classmethod
-    def name(cls) -> str:
-        """The family's name in specifications: its class name in kebab case, less "MDPs"."""
-        return kebab_case(cls.__name__.removesuffix("MDPs"))
-
-    @abc.abstractmethod
-    def sample(self, key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> TabularMDP:
-        """Draw one MDP of the family, its arrays in `dtype`."""
-
-
-class Fixed(_Family):
-    """The family of one MDP: every draw is the same.
-
-    Args:
-        mdp: the one.
-    """
-
-    mdp: TabularMDP
-
-    def __check_init__(self) -> None:
-        if not isinstance(self.mdp, TabularMDP):
-            raise ValueError(f"mdp must be a TabularMDP, got {type(self.mdp).__name__}")
-
-    def sample(self, key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> TabularMDP:
-        def cast(leaf: Array) -> Array:
-            return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
-
-        return jax.tree.map(cast, self.mdp)
-
 
 RewardLaw = Literal["uniform", "normal", "sparse", "state-action"]
 
 
-class RandomMDPs(_Family):
+class RandomMDPs(Family):
     """The family that the paper trains and evaluates on (paper §4), and its neighbours.
 
     The initial distribution and every P(·|s,a) are Dirichlet(1, …, 1); rewards
@@ -161,7 +77,7 @@ class RandomMDPs(_Family):
         )
 
 
-class _OtherMDPs(_Family):
+class _OtherMDPs(Family):
     """All but the transitions: rewards and initial distributions are those of `RandomMDPs`."""
 
     n_states: int = eqx.field(static=True, default=9)
@@ -254,9 +170,3 @@ class ChainMDPs(_OtherMDPs):
         up = jax.nn.one_hot(jnp.minimum(here + 1, s - 1), s, dtype=dtype)[:, None]
         down = jax.nn.one_hot(jnp.maximum(here - 1, 0), s, dtype=dtype)[:, None]
         return right * up + (1 - right) * down
-
-
-FAMILIES = {
-    family.name(): family for family in (RandomMDPs, SparseMDPs, DeterministicMDPs, ChainMDPs)
-}
-"""The families that a few numbers describe, by their names in a sweep's specification."""
