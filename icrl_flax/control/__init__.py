@@ -15,15 +15,18 @@ from icrl_flax.control.evaluation import (
 )
 from icrl_flax.control.returns import Returns, monte_carlo_return, returns_of
 from icrl_flax.control.tasks import Task, draw_task
+from icrl_flax.control.tracking import Departure, Tracking, track
 
 __all__ = [
     "POLICY_KINDS",
     "Agent",
     "BlockAgent",
+    "Departure",
     "Evaluation",
     "EvaluationConfig",
     "Returns",
     "Task",
+    "Tracking",
     "closed_loop",
     "draw_task",
     "draw_tasks",
@@ -34,5 +37,6 @@ __all__ = [
     "oracle_policy",
     "policies_of",
     "returns_of",
+    "track",
     "uniform_policy",
 ]
