@@ -160,3 +160,39 @@ def test_tables_of_verdicts_and_runs():
     assert table["loss, last 1000"][5] == pytest.approx(run.losses[-1000:].mean())
     assert table["c"][5] == run.alignment().c
     assert table["cosine"][5] == run.alignment().cosine
+
+
+def test_mechanism_figure_draws_scores_on_td_errors_and_their_sum():
+    scores, directions = np.array([1.0, -2.0, 0.5]), np.arange(12.0).reshape(3, 4)
+    step = scores @ directions / 3
+    figure = plots.mechanism_figure(scores, scores, directions, step)
+    left, middle, right = figure.axes[:3]
+    for line in left.lines[:2]:
+        np.testing.assert_array_equal(line.get_ydata(), scores)
+    np.testing.assert_allclose(drawn(middle), (scores[:, None] * directions / 3).T)
+    np.testing.assert_allclose([bar.get_width() for bar in right.patches], step)
+    np.testing.assert_allclose(right.lines[0].get_xdata(), step)
+
+
+def test_loop_figure_has_six_stations_and_six_arrows():
+    axes = plots.loop_figure().axes[0]
+    texts = [text.get_text() for text in axes.texts if text.get_text()]
+    assert len(texts) == 6
+    assert len(axes.texts) == 12
+
+
+def test_factors_figure_has_a_panel_for_each_factor_and_result():
+    pd = pytest.importorskip("pandas")
+    rows = [
+        {"factor": factor, "value": value, "base": value == 1.0, "loss": value, "low": value / 2}
+        | {"high": value * 2}
+        for factor in ("a", "b", "c")
+        for value in (2.0, 1.0)
+    ]
+    figure = plots.factors_figure(pd.DataFrame(rows), {"loss": ("low", "high")}, width=2)
+    shown = [axes for axes in figure.axes if axes.get_title(loc="left")]
+    assert [axes.get_title(loc="left") for axes in shown] == ["a", "b", "c"]
+    for axes in shown:
+        (filled,) = (line for line in axes.lines if line.get_zorder() == 5)
+        np.testing.assert_array_equal(filled.get_ydata(), [1.0])
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2"]

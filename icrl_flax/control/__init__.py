@@ -21,17 +21,20 @@ from icrl_flax.control.prediction import (
 )
 from icrl_flax.control.returns import Returns, monte_carlo_return, returns_of
 from icrl_flax.control.tasks import Task, draw_task
+from icrl_flax.control.tracking import Departure, Tracking, track
 
 __all__ = [
     "POLICY_KINDS",
     "Agent",
     "BlockAgent",
+    "Departure",
     "Evaluation",
     "EvaluationConfig",
     "LiveControl",
     "PredictionErrors",
     "Returns",
     "Task",
+    "Tracking",
     "closed_loop",
     "draw_task",
     "draw_tasks",
@@ -46,5 +49,6 @@ __all__ = [
     "policies_of",
     "returns_of",
     "rule_features",
+    "track",
     "uniform_policy",
 ]

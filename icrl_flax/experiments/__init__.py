@@ -2,6 +2,7 @@
 
 from icrl_flax.experiments.executors import named
 from icrl_flax.experiments.experiment import Experiment, for_each, read_experiment
+from icrl_flax.experiments.printed import AsPrinted
 from icrl_flax.experiments.run import finished_cells, run_batch, sweep
 from icrl_flax.experiments.spec import Spec, read_spec
 from icrl_flax.experiments.statistics import (
@@ -15,6 +16,7 @@ from icrl_flax.experiments.statistics import (
 from icrl_flax.experiments.tables import Tables, read_sweep, stage_means
 
 __all__ = [
+    "AsPrinted",
     "Experiment",
     "Interval",
     "Spec",
