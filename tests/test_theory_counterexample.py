@@ -106,5 +106,5 @@ def test_inertia_without_pivots_on_the_diagonal(matrix, expected):
 def test_bad_input():
     with pytest.raises(ValueError, match="matrix must be square and symmetric"):
         inertia(np.array([[0, 1], [2, 0]], object))
-    with pytest.raises(ValueError, match="d must be a positive integer, got 0"):
+    with pytest.raises(ValueError, match="d must be an integer of at least 1, got 0"):
         Ring(d=0).sigma_moments()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Shaped
 
 from icrl_flax import _checks
 from icrl_flax.attention.weights import Effective
@@ -63,7 +63,7 @@ class Ring(NamedTuple):
         """The weights that leave w as it is."""
         return Effective(*self._zeros())
 
-    def sigma_moments(self) -> Float[np.ndarray, "p p p p"]:
+    def sigma_moments(self) -> Shaped[np.ndarray, "p p p p"]:
         """E[Σ̂_ij Σ̂_kl]."""
         _checks.positive_integer("d", self.d)
         _checks.positive_integer("n", self.n)
@@ -96,7 +96,7 @@ class Ring(NamedTuple):
             np.tensordot(V, G, ((0, 1), (0, 1))), np.tensordot(G, P, ((2, 3), (0, 1)))
         )
 
-    def hessian(self, theta: Effective) -> Float[np.ndarray, "both both"]:
+    def hessian(self, theta: Effective) -> Shaped[np.ndarray, "both both"]:
         """The Hessian of L at θ, for vec(U) before vec(W), both row by row."""
         (P, V), S, w = theta, self.sigma_moments(), self._squares()
         (q, p), width = V.shape, self.d + 1
@@ -142,7 +142,7 @@ def _sigma_moments(
     gamma: Fraction,
     feature: tuple[Fraction, Fraction],
     reward: tuple[Fraction, Fraction],
-) -> Float[np.ndarray, "p p p p"]:
+) -> Shaped[np.ndarray, "p p p p"]:
     p = 2 * d + 1
     # (state, feature) of each entry of the token of state 0, and what multiplies it
     names = [(0, k) for k in range(d)] + [(1, k) for k in range(d)] + [(0, d)]
@@ -182,7 +182,7 @@ class Inertia(NamedTuple):
     positive: int
 
 
-def inertia(matrix: Float[np.ndarray, "k k"]) -> Inertia:
+def inertia(matrix: Shaped[np.ndarray, "k k"]) -> Inertia:
     """The signs of the eigenvalues of a symmetric matrix of Fractions, without rounding.
 
     By elimination: a congruence SᵀAS has the same signs (Sylvester).
