@@ -26,6 +26,7 @@ from icrl_flax.theory.certificate import (
     rational_windows,
     residue,
 )
+from icrl_flax.theory.counterexample import Inertia, Ring, as_floats, inertia
 from icrl_flax.theory.cubic import CubicMoments, CubicTheta
 from icrl_flax.theory.flow import Flow, Settled, descend, gradient_flow, settle
 from icrl_flax.theory.guarantee import Constants, Guarantee, constants, sharpest_radius
@@ -85,11 +86,13 @@ __all__ = [
     "Flow",
     "Growth",
     "Guarantee",
+    "Inertia",
     "Invariants",
     "Modes",
     "Moments",
     "Population",
     "Richness",
+    "Ring",
     "SecondMoments",
     "Settled",
     "Spikes",
@@ -97,6 +100,7 @@ __all__ = [
     "adam_noise",
     "adam_scale",
     "arrivals",
+    "as_floats",
     "basin",
     "bootstrap",
     "conserved",
@@ -108,6 +112,7 @@ __all__ = [
     "fold_pairs",
     "gradient_flow",
     "hill",
+    "inertia",
     "inner",
     "invariants",
     "kappa_0",
