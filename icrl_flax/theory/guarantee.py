@@ -217,4 +217,4 @@ def sharpest_radius(
         return -math.log(guarantee.start_radius(inner, sharp))
 
     best = scipy.optimize.minimize_scalar(cost, bounds=(1e-6, 1 - 1e-6), method="bounded")
-    return Guarantee(constants, *interval, float(best.x) * largest)
+    return Guarantee(constants, *interval, float(best.x) * largest)  # pyright: ignore[reportAttributeAccessIssue]
