@@ -1,14 +1,20 @@
-"""One look for every figure."""
+"""One look for every figure, and for the numbers beside them."""
 
 import matplotlib.pyplot as plt
 import seaborn as sns
+
+from icrl_flax.plots.numbers import readable_numbers
 
 PALETTE = sns.color_palette("colorblind")
 """Colours of the curves, in order: colour-blind safe."""
 
 
 def theme() -> None:
-    """One look for every figure: seaborn's, colour-blind safe, on a white ground."""
+    """One look for every figure: seaborn's, colour-blind safe, on a white ground.
+
+    And for what a notebook's cells return: numbers with six digits, without their types.
+    """
+    readable_numbers()
     sns.set_theme(context="notebook", style="ticks", palette="colorblind", font_scale=0.9)
     plt.rcParams.update(
         {
