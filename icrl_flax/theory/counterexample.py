@@ -10,7 +10,7 @@ from collections import Counter
 from fractions import Fraction
 from functools import lru_cache
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -56,12 +56,12 @@ class Ring(NamedTuple):
         for k in range(d):
             P[k, 1 + k], P[d + k, 1 + k] = Fraction(-1), Fraction(1)
             V[k, k] = self.alpha
-        return Effective(P, V)
+        return _pair(P, V)
 
     @property
     def zero(self) -> Effective:
         """The weights that leave w as it is."""
-        return Effective(*self._zeros())
+        return _pair(*self._zeros())
 
     def sigma_moments(self) -> Shaped[np.ndarray, "p p p p"]:
         """E[Σ̂_ij Σ̂_kl]."""
@@ -81,7 +81,7 @@ class Ring(NamedTuple):
         P[0, 0] = self.alpha
         r = 2 * d
         P[r, 1] = self.alpha * (S[r, r, 0, d] - S[r, r, 0, 0]) / S[r, r, r, r]
-        return Effective(P, V)
+        return _pair(P, V)
 
     def loss(self, theta: Effective) -> Fraction:
         """L(θ), eq. (6)."""
@@ -92,9 +92,7 @@ class Ring(NamedTuple):
         """∇L(θ)."""
         _, G = self._errors(theta)
         P, V = theta
-        return Effective(
-            np.tensordot(V, G, ((0, 1), (0, 1))), np.tensordot(G, P, ((2, 3), (0, 1)))
-        )
+        return _pair(np.tensordot(V, G, ((0, 1), (0, 1))), np.tensordot(G, P, ((2, 3), (0, 1))))
 
     def hessian(self, theta: Effective) -> Shaped[np.ndarray, "both both"]:
         """The Hessian of L at θ, for vec(U) before vec(W), both row by row."""
@@ -106,7 +104,9 @@ class Ring(NamedTuple):
         uw = uw.transpose(1, 3, 0, 2) + self._errors(theta)[1].transpose(2, 3, 0, 1)
         uw = uw.reshape(p * width, q * p)
         uu = np.multiply.outer(uu, np.diag(w)).transpose(0, 2, 1, 3)
-        ww = np.multiply.outer(np.diag([Fraction(1)] * q), ww).transpose(0, 2, 1, 3)
+        ww = np.multiply.outer(np.diag(np.array([Fraction(1)] * q, object)), ww).transpose(
+            0, 2, 1, 3
+        )
         uu, ww = uu.reshape(p * width, -1), ww.reshape(q * p, -1)
         return np.block([[uu, uw], [uw.T, ww]])
 
@@ -167,6 +167,11 @@ def _sigma_moments(
         S[i, j, k, m] = Fraction(total) / n**2
     S.setflags(write=False)
     return S
+
+
+def _pair(P: Any, V: Any) -> Effective:
+    """Rational blocks where those of a network would stand."""
+    return Effective(P, V)
 
 
 def as_floats(theta: Effective) -> Effective:
