@@ -189,7 +189,7 @@ MALFORMED = [
     (table_of(GOOD, [(np.nan, 2, 0.0, True)], STAY), "state 1, action 0: want probability ≥ 0"),
     (table_of(GOOD, [(1.0, 2, np.nan, True)], STAY), "state 1, action 0: want .* finite reward"),
     ({1: {0: STAY}, 2: {0: STAY}}, None),
-    ({0: {1: STAY}, 1: {0: STAY}}, "state 0 must have actions 0 … 0"),
+    ({0: {1: STAY}, 1: {0: STAY}}, None),
     ({0: {0: GOOD}, 1: {0: STAY, 1: STAY}, 2: {0: STAY}}, r"state 1 must .* got \[0, 1\]"),
     ({0: {}, 1: {0: STAY}}, None),
     ({}, None),

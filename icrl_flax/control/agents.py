@@ -33,7 +33,7 @@ class BlockAgent(eqx.Module):
     @classmethod
     def single(cls, rule: Rule, block: Block) -> "BlockAgent":
         """The agent of a block of any precision, in float32, also where there is no other."""
-        theta = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), block.theta)
+        theta = jax.tree.map(lambda x: jax.device_put(np.asarray(x, np.float32)), block.theta)
         return cls(rule, block.with_theta(theta))
 
     def __check_init__(self) -> None:

@@ -13,7 +13,7 @@ from icrl_flax.attention.weights import Effective, embed
 
 
 def heat_map(
-    matrix: Float[Array, "rows columns"],
+    matrix: Float[Array | np.ndarray, "rows columns"],
     axes: Axes,
     *,
     limit: float | None = None,

@@ -1,5 +1,7 @@
 """GTD2: prediction that stays stable off policy, first of two."""
 
+from typing import Any
+
 from jaxtyping import Array, Float
 
 from icrl_flax.rules.off_policy import GradientTdRule
@@ -27,5 +29,5 @@ class Gtd2(GradientTdRule):
     ) -> Float[Array, " d"]:
         return expected @ (now - then)
 
-    def rows_of_w(self) -> tuple[list[float], list[float]]:
+    def rows_of_w(self) -> tuple[list[Any], list[Any]]:
         return [0, 0, 0], [self.alpha, -self.alpha, 0]

@@ -1,7 +1,7 @@
 """What rules share that predict one policy from what another did."""
 
 import abc
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -62,7 +62,7 @@ class GradientTdRule(OffPolicyRule):
         """The sum over transitions of φ_i, γφ_{i+1}, and δ_i and φ_iᵀv times ρ_i."""
 
     @abc.abstractmethod
-    def rows_of_w(self) -> tuple[list[float], list[float]]:
+    def rows_of_w(self) -> tuple[list[Any], list[Any]]:
         """What V̄⋆21 adds to w, as multiples of [φ_i ; γφ_{i+1} ; r_{i+1}], for δ_i and φ_iᵀv."""
 
     def teacher(

@@ -1,5 +1,7 @@
 """TDC: prediction that stays stable off policy, second of two."""
 
+from typing import Any
+
 from jaxtyping import Array, Float
 
 from icrl_flax.rules.off_policy import GradientTdRule
@@ -27,5 +29,5 @@ class Tdc(GradientTdRule):
     ) -> Float[Array, " d"]:
         return td_errors @ now - expected @ then
 
-    def rows_of_w(self) -> tuple[list[float], list[float]]:
+    def rows_of_w(self) -> tuple[list[Any], list[Any]]:
         return [self.alpha, 0, 0], [0, -self.alpha, 0]
