@@ -118,35 +118,6 @@ def test_page_fits_a_phone(browser: Browser, page: str) -> None:
         assert browser_support.cut_formulas(seen.page) == []
 
 
-BROKEN_NUMBERS = """() => {
-  const found = [];
-  const blocks = document.querySelectorAll(
-    'article div.cell_output pre, article td, article th, article p, article li');
-  for (const block of blocks) {
-    if (!block.checkVisibility() || block.querySelector('p, li, td')) continue;
-    const walker = document.createTreeWalker(block, NodeFilter.SHOW_TEXT);
-    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
-      if (node.parentElement.closest('mjx-container, .math, a')) continue;
-      for (const hit of node.data.matchAll(/[-−+]?\\d[\\d.,  e·⁻⁺⁰-⁹−-]*\\d/g)) {
-        if (/[A-Za-z]{2}|\\d-\\d/.test(hit[0])) continue;
-        const range = document.createRange();
-        range.setStart(node, hit.index);
-        range.setEnd(node, hit.index + hit[0].length);
-        const tops = new Set([...range.getClientRects()].map(box => Math.round(box.top / 8)));
-        if (tops.size > 1) found.push(hit[0]);
-      }
-    }
-  }
-  return found;
-}"""
-
-
-def test_numbers_stay_on_one_line(opened: Visit) -> None:
-    """A number with its digits' groups and its power of ten is never broken over two lines."""
-    opened.page.set_viewport_size({"width": DESKTOP, "height": 900})
-    assert opened.page.evaluate(BROKEN_NUMBERS) == []
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_identifiers_are_unique(page: str) -> None:
     """A link to a theorem can lead to one place alone."""
