@@ -11,6 +11,13 @@ _PROGRAMS = Path(__file__).resolve().parents[1] / "_build" / "xla-cache"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_PROGRAMS))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# The tests compile thousands of small programs and run each once or twice, so that most of their
+# time was the compiler's. Without its optimisations a program is ready in a quarter of it. Where
+# arithmetic is long, or its bits are those that users get, a process of its own is `optimised`.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402

@@ -19,3 +19,9 @@ def environment(**more):
     """The variables of this process, and what lets the other one find the library."""
     ignored = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), UNREAD]))
     return os.environ | {"PYTHONPATH": ROOT, "PYTHONWARNINGS": ignored} | more
+
+
+def optimised():
+    """The variables, without those by which the tests' small programs are compiled faster."""
+    unset = ("JAX_DISABLE_MOST_OPTIMIZATIONS", "XLA_FLAGS")
+    return {name: value for name, value in environment().items() if name not in unset}

@@ -51,10 +51,9 @@ def found(tmp_path_factory):
     folders, started = {}, []
     for devices in (1, 8):
         folders[devices] = folder = tmp_path_factory.mktemp("devices")
-        # A sweep compiles for each device: little optimised, that takes seconds.
         flags = f"--xla_force_host_platform_device_count={devices}"
         environment = os.environ | {
-            "XLA_FLAGS": f"{flags} --xla_backend_optimization_level=0",
+            "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}",
             "JAX_PLATFORMS": "cpu",
             "PYTHONPATH": os.pathsep.join([ROOT, str(pathlib.Path(__file__).parent)]),
         }
