@@ -145,7 +145,7 @@ def test_key_ignores_times_and_bystanders(
 
 @pytest.mark.parametrize(
     "name",
-    ["results/seeds/table.csv", "experiments/seeds.toml", "benchmarks/results/cpu.json"],
+    ["results/seeds/table.csv", "experiments/seeds.toml", "benchmarks/cpu.json", "weights/a"],
 )
 def test_key_follows_the_tables_a_notebook_names(
     tool: ModuleType, repository: Path, source: Path, name: str

@@ -72,7 +72,7 @@ def _inputs(source: Path, library: Library) -> Iterator[tuple[str, bytes]]:
         yield module, library.digest(module).encode()
 
     # A new table must not cost the execution of a chapter that reads none.
-    folders = ("benchmarks", "experiments", "results")
+    folders = ("benchmarks", "experiments", "results", "weights")
     read = [folder for folder in folders if f"../{folder}" in code]
     for folder in read:
         for path in sorted((ROOT / folder).rglob("*")):
