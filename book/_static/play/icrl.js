@@ -2,7 +2,7 @@
 // its teacher, over plain arrays of doubles. Matrices are row-major, with their sizes beside
 // them. A classic script, so that the page opens from a disk; Node loads it as a module.
 
-(function () {
+(function arithmetic() {
   "use strict";
 
   // --- randomness -------------------------------------------------------------------------
@@ -346,6 +346,7 @@
     tokens, prompt, attention, readout, embed, construct, scores, answer,
     tdErrors, teacher, lookAhead, optimalActionValues, policyValue, policyReturn,
     drawWorld, turn, decode,
+    source: () => `(${arithmetic})();`, // for a worker, which may read no file of a disk
   };
   if (typeof module !== "undefined" && module.exports) module.exports = Icrl;
   else globalThis.Icrl = Icrl;

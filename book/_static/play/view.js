@@ -401,6 +401,6 @@
   }
 
   window.IcrlView = {
-    number, tiny, palette, measure, graph, promptMap, matrixMap, stripMap, valueMap, chart, scoreBars, sample,
+    element, number, tiny, ticks, axes, palette, measure, surface, grid, cells, frame, graph, promptMap, matrixMap, stripMap, valueMap, chart, scoreBars, sample,
   };
 })();
