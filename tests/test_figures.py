@@ -10,9 +10,11 @@ import browser_support
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import icrl_flax as icrl
+from icrl_flax import theory
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "book" / "_static" / "figures"
@@ -144,3 +146,115 @@ def test_numbers_can_be_followed_by_hand():
         np.testing.assert_allclose(
             x[:, 6] + x[:, 3:6] @ small["w"] - x[:, :3] @ small["w"], small["errors"], atol=1e-12
         )
+
+
+# --- which point? -------------------------------------------------------------------------------
+
+D = 36
+
+
+def in_plane(a, b, d: int = D) -> icrl.Effective:
+    """Entries ±a on P's bands, b on V̄21's diagonal."""
+    P12, V21 = icrl.Sarsa(d=d, alpha=ALPHA).optimum(jnp.float64)
+    return icrl.Effective(a * P12, b / ALPHA * V21)
+
+
+def plane_loss(x):
+    """The scalar model with κ = 1, as the figure has it."""
+    return 0.5 * (x[0] * x[1] - ALPHA) ** 2
+
+
+STARTS = [(0.9, -0.25), (-0.5, 0.8), (0.1, 0.02), (-0.7, -0.1), (0.05, 1.0), (1.1, 1.1)]
+
+
+def test_the_plane_is_the_librarys_loss():
+    """Restricted to the pattern the loss of windows is K (ab − α)², gradients as the figure's."""
+    d = 6
+    rule = icrl.Sarsa(d=d, alpha=ALPHA)
+    with jax.enable_x64(True):
+        population = theory.draw_population(
+            jax.random.key(0), rule, icrl.RandomMDPs(3, 2), 50, n=5
+        )
+
+        def loss(x):
+            delta = theory.offset(in_plane(x[0], x[1], d), population.optimum, 1.0)
+            return population.loss(1.0, delta)
+
+        slope = jax.jit(jax.value_and_grad(loss))
+        kappa = 2 * slope(jnp.zeros(2))[0] / ALPHA**2
+        calls = [("gradient", start, ALPHA, d, float(kappa)) for start in STARTS]
+        for start, (da, db) in zip(STARTS, ask("plane.js", *calls), strict=True):
+            value, wanted = slope(jnp.asarray(start))
+            assert float(value) == pytest.approx(float(kappa * plane_loss(start)), rel=1e-12)
+            # The figure's are those of one entry, of which there are 2d + 1 and d.
+            np.testing.assert_allclose(((2 * d + 1) * da, d * db), wanted, rtol=1e-11)
+
+
+def test_the_law_is_the_librarys():
+    """G and the predicted |c|, and where the flow of the figure ends."""
+    with jax.enable_x64(True):
+        wanted = [float(theory.conserved(in_plane(*start))) for start in STARTS]
+        got = ask("plane.js", *(("invariant", start, D) for start in STARTS))
+        np.testing.assert_allclose(got, wanted, rtol=1e-12)
+        optimum = icrl.Sarsa(alpha=ALPHA).optimum(jnp.float64)
+        scales = [float(theory.predicted_scale(optimum, G)) for G in wanted]
+        got = ask("plane.js", *(("predictedScale", G, ALPHA, D) for G in wanted))
+        np.testing.assert_allclose(got, scales, rtol=1e-12)
+        sides = ask("plane.js", *(("side", start, D) for start in STARTS))
+        flows = ask("plane.js", *(("flow", start, ALPHA, D) for start in STARTS))
+        for path, scale, side, G in zip(flows, scales, sides, wanted, strict=True):
+            assert path[-1][0] == pytest.approx(side * scale, rel=1e-6)
+            assert np.prod(path[-1]) == pytest.approx(ALPHA, rel=1e-8)
+            law = [float(theory.conserved(in_plane(*point))) for point in path[:: len(path) // 5]]
+            np.testing.assert_allclose(law, G, atol=1e-6)
+    saddle = (-0.6, 0.6 * np.sqrt((2 * D + 1) / D))
+    side, path = ask("plane.js", ("side", saddle, D), ("flow", saddle, ALPHA, D, {"most": 300}))
+    assert side == 0
+    assert np.hypot(*path[-1]) < 0.1 * np.hypot(*saddle), "it goes to the saddle first"
+
+
+@pytest.mark.parametrize("method", ["descent", "adam"])
+def test_optimisers_are_optaxs(method):
+    """The figure's steps on a and b are Optax's on all entries of the pattern."""
+    rate, steps = 0.01, 60
+    eta, (largest,) = 5.0, ask("plane.js", ("largestStep", ALPHA, D))
+    assert eta < largest
+    schedule = lambda count: rate * 1e-3 ** (count.astype(float) / steps)  # noqa: E731
+    optimizer = optax.adam(schedule) if method == "adam" else optax.sgd(eta)
+    with jax.enable_x64(True):
+
+        def loss(theta):  # of entries, so that the optimiser sees what a block's sees
+            a = jnp.mean(theta["P"])
+            return plane_loss((a, jnp.mean(theta["V"])))
+
+        for start in STARTS[:4]:
+            theta = {"P": jnp.full(2 * D + 1, start[0]), "V": jnp.full(D, start[1])}
+            state, path = optimizer.init(theta), [start]
+            update = jax.jit(optimizer.update)
+            for _ in range(steps):
+                step, state = update(jax.grad(loss)(theta), state)
+                theta = optax.apply_updates(theta, step)
+                path.append((float(theta["P"][0]), float(theta["V"][0])))
+            call = (
+                ("adam", start, ALPHA, D, rate, steps)
+                if method == "adam"
+                else ("descend", start, ALPHA, D, eta, [1.0] * steps)
+            )
+            (got,) = ask("plane.js", call)
+            np.testing.assert_allclose(got, path[: len(got)], rtol=0, atol=1e-9)
+
+
+def test_the_largest_step_is_the_largest():
+    """Below it descent at the balanced optimum returns, above it does not."""
+    (largest,), (c,) = (
+        ask("plane.js", ("largestStep", ALPHA, D)),
+        ask("plane.js", ("predictedScale", 0, ALPHA, D)),
+    )
+    start = [c + 1e-4, ALPHA / c + 1e-4]
+    below, above = ask(
+        "plane.js",
+        *(("descend", start, ALPHA, D, share * largest, [1.0] * 200) for share in (0.95, 1.05)),
+    )
+    error = lambda x: abs(x[0] * x[1] - ALPHA)  # noqa: E731
+    assert error(below[-1]) < 1e-3 * error(start)
+    assert error(above[-1]) > 10 * error(start)
