@@ -1,8 +1,14 @@
 """The interactive figures: their arithmetic against the library, and the figures in a browser."""
 
+import base64
+import functools
+import importlib.util
 import itertools
 import json
+import re
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -258,3 +264,396 @@ def test_the_largest_step_is_the_largest():
     error = lambda x: abs(x[0] * x[1] - ALPHA)  # noqa: E731
     assert error(below[-1]) < 1e-3 * error(start)
     assert error(above[-1]) > 10 * error(start)
+
+
+# --- watch it learn -----------------------------------------------------------------------------
+
+SMALL = {"S": 4, "A": 3, "d": 12}
+
+
+def plain(theta: icrl.Effective, d: int) -> dict:
+    """Weights as JavaScript takes them."""
+    P12, V21 = (np.asarray(leaf, float).ravel().tolist() for leaf in theta)
+    return {"d": d, "P12": P12, "V21": V21}
+
+
+@functools.cache
+def small_run():
+    """A rule of the figure's size, a start, and 150 updates' examples in float64."""
+    rule, family = icrl.Sarsa(d=12), icrl.RandomMDPs(4, 3)
+    config = icrl.TrainingConfig(dtype="float64")
+    with jax.enable_x64(True):
+        start = icrl.training.initial_block(jax.random.key(0), rule, config)
+        examples = icrl.stream(jax.random.key(1), jnp.arange(3), rule, family, 50, 20, jnp.float64)
+        return rule, start, icrl.training.in_order(examples, mdps_per_update=1)
+
+
+def test_gradients_are_the_librarys():
+    """Of one window's loss, at the start, at random weights and at the optimum."""
+    rule, start, examples = small_run()
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        optimum = rule.optimum(jnp.float64)
+        wild = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), optimum)
+
+        def loss(theta, x, u, target):
+            return 0.5 * jnp.sum((start.with_theta(theta).update(x, u) - target) ** 2)
+
+        slope = jax.jit(jax.value_and_grad(loss))
+        for theta in (start.theta, icrl.Effective(*wild), icrl.Effective(*optimum)):
+            calls, answers = [], []
+            for k in (0, 70, 149):
+                x, u, target = examples.tokens[k], examples.u[k], examples.target[k]
+                given = [np.asarray(leaf).ravel().tolist() for leaf in (x, u, target)]
+                calls.append(("gradient", plain(theta, 12), *given))
+                answers.append(slope(theta, x, u, target))
+            for got, (value, wanted) in zip(ask("learning.js", *calls), answers, strict=True):
+                assert got["loss"] == pytest.approx(float(value), rel=1e-9, abs=1e-25)
+                scale = max(float(jnp.abs(leaf).max()) for leaf in wanted)
+                for name in ("P12", "V21"):
+                    leaf = np.asarray(getattr(wanted, name)).ravel()
+                    np.testing.assert_allclose(
+                        got[name], leaf, rtol=0, atol=1e-12 * max(scale, 1e-3)
+                    )
+
+
+def test_updates_are_the_librarys():
+    """150 steps of Adam from one start on the same windows: weights and losses."""
+    rule, start, examples = small_run()
+    with jax.enable_x64(True):
+        fitted = icrl.fit(start, optax.adam(1e-3), examples)
+        wanted = fitted.block.effective
+    told = [
+        {"x": np.ravel(x).tolist(), "w": np.ravel(u).tolist(), "target": np.ravel(t).tolist()}
+        for x, u, t in zip(*map(np.asarray, examples), strict=True)
+    ]
+    (got,) = ask("learning.js", ("fit", plain(start.effective, rule.d), told, 1e-3))
+    np.testing.assert_allclose(got["losses"], fitted.losses, rtol=1e-6)
+    for name in ("P12", "V21"):
+        np.testing.assert_allclose(got[name], np.ravel(getattr(wanted, name)), rtol=0, atol=1e-8)
+
+
+def test_alignment_is_the_librarys():
+    rule, start, _ = small_run()
+    optimum = rule.optimum(jnp.float64)
+    near = jax.tree.map(lambda a, b: a * 0.3 + b, start.effective, icrl.rescale(optimum, -0.6))
+    for theta in (start.effective, icrl.Effective(*near)):
+        wanted = icrl.align(theta, optimum)
+        (got,) = ask("learning.js", ("align", plain(theta, rule.d), rule.alpha))
+        assert got["c"] == pytest.approx(float(wanted.c), rel=1e-9)
+        assert got["cosine"] == pytest.approx(float(wanted.cosine), rel=1e-9)
+
+
+def test_the_settings_are_the_papers():
+    """The figure's defaults, field by field."""
+    program = "const L = require(process.argv[1]); console.log(JSON.stringify(L.PAPER));"
+    file = str(FIGURES / "learning.js")
+    done = subprocess.run(
+        [browser_support.node_path(), "-e", program, file],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said, config, rule, family = (
+        json.loads(done.stdout),
+        icrl.TrainingConfig(),
+        icrl.Sarsa(),
+        icrl.RandomMDPs(),
+    )
+    assert said == {
+        "S": family.n_states, "A": family.n_actions, "d": rule.d, "gamma": family.gamma,
+        "n": config.window_length, "windows": config.windows, "epsilon": rule.epsilon,
+        "alpha": rule.alpha, "mdps": config.mdps, "rate": config.learning_rate,
+        "decay": config.decay, "decayEvery": config.decay_every, "gain": config.gain,
+        "seed": config.seed,
+    }  # fmt: skip
+
+
+def test_the_small_block_learns():
+    """Three starts: cosine at least 0.999, and it acts as its teacher does."""
+    runs = ask(
+        "learning.js", *(("run", SMALL | {"seed": k, "mdps": 3000}, 80_000) for k in range(3))
+    )
+    for run in runs:
+        assert run["cosine"] >= 0.999
+        assert 0.3 < abs(run["c"]) < 0.8
+        assert run["loss"] < 1e-4
+
+
+# --- the recorded run ---------------------------------------------------------------------------
+
+
+def recorded() -> dict:
+    """What recorded.js assigns."""
+    text = (FIGURES / "recorded.js").read_text("utf-8")
+    return json.loads(re.search(r"= (\{.*\});\s*$", text, re.DOTALL).group(1))
+
+
+def decoded(moment: dict, d: int) -> icrl.Effective:
+    """A moment's weights, without the figure's code."""
+    shapes = {"P12": (2 * d + 1, d + 1), "V21": (d, 2 * d + 1)}
+    return icrl.Effective(
+        *(
+            jnp.asarray(
+                np.frombuffer(base64.b64decode(moment[name]["levels"]), np.int8).reshape(shape)
+                * moment[name]["scale"]
+            )
+            for name, shape in shapes.items()
+        )
+    )
+
+
+def test_the_recorded_moments_are_what_they_say():
+    """Cosine and scale after rounding, and losses that fall by nine orders of magnitude."""
+    record, rule = recorded(), icrl.Sarsa()
+    assert (record["d"], record["alpha"]) == (rule.d, rule.alpha)
+    assert [m["updates"] for m in record["moments"]][-1] == record["mdps"] * record["windows"]
+    for moment in record["moments"]:
+        theta = decoded(moment, record["d"])
+        found = icrl.align(theta, rule.optimum(jnp.float64))
+        assert float(found.cosine) == pytest.approx(moment["cosine"], abs=2e-3)
+        assert abs(float(found.c)) == pytest.approx(abs(moment["c"]), rel=0.05)
+    assert record["moments"][0]["cosine"] < 0.1
+    assert record["moments"][-1]["cosine"] > 0.999999
+    updates, losses = zip(*record["losses"], strict=True)
+    assert updates[-1] == 500_000
+    assert losses[0] / losses[-1] > 1e9
+    (levels,) = ask(
+        "learning.js", ("decodeBytes", base64.b64encode(bytes([1, 255, 129])).decode(), 2)
+    )
+    assert levels == [2, -2, -254]
+
+
+def test_training_again_gives_the_recorded_weights():
+    """The first hundred MDPs, within half a step of the rounding."""
+    moment = next(m for m in recorded()["moments"] if m["updates"] == 5000)
+    config = icrl.TrainingConfig(mdps=100)
+    again = icrl.train(icrl.Sarsa(), config=config).effective
+    for name, wanted in decoded(moment, 36)._asdict().items():
+        apart = np.abs(np.asarray(getattr(again, name)) - wanted).max()
+        assert apart <= 0.51 * moment[name]["scale"]
+
+
+# --- the figures in a browser -------------------------------------------------------------------
+
+
+def extension():
+    """book/_ext/interactive.py, which Sphinx loads."""
+    path = ROOT / "book" / "_ext" / "interactive.py"
+    spec = importlib.util.spec_from_file_location("interactive", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+NAMES = tuple(extension().SCRIPTS)
+COLOURS = {
+    "light": "--pst-color-text-base:#222832;--pst-color-text-muted:#48566b;"
+    "--pst-color-background:#fff;--pst-color-border:#d1d5da",
+    "dark": "--pst-color-text-base:#ced6dd;--pst-color-text-muted:#9ca4af;"
+    "--pst-color-background:#14181e;--pst-color-border:#48566b",
+}
+SENTENCE = "A sentence that stands in."
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with browser_support.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory) -> dict[str, Path]:
+    """Each figure on a page of its own, as the directive writes it, in the theme's colours."""
+    folder = tmp_path_factory.mktemp("figures")
+    (folder / "_static").symlink_to(FIGURES.parent)
+    style = "*{box-sizing:border-box}" + "".join(
+        f"html[data-theme={mode}]{{{rules};background:var(--pst-color-background)}}"
+        for mode, rules in COLOURS.items()
+    )
+    found = {}
+    for name in NAMES:
+        before, after = extension().parts(name, "page")
+        found[name] = folder / f"{name}.html"
+        found[name].write_text(
+            '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Figure</title>'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f"<style>{style}</style><script>document.documentElement.dataset.theme="
+            "matchMedia('(prefers-color-scheme: dark)').matches?'dark':'light'</script>"
+            f"</head><body><main><h1>Figure</h1>{before}<p>{SENTENCE}</p>{after}</main></body></html>",
+            "utf-8",
+        )
+    return found
+
+
+def now(page) -> str:
+    """The sentence below a figure."""
+    return page.inner_text(".lab-now").replace("\xa0", " ").replace("−", "-")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_width_and_mode(browser, pages, name, width, scheme):
+    """No horizontal scroll, nothing serious for axe, text of 8 px and more, pictures described."""
+    with browser_support.visit(browser, pages[name], width=width, scheme=scheme) as visit:
+        page = visit.page
+        page.wait_for_selector(".lab-body")
+        assert not page.locator(".lab-without").is_visible()
+        assert browser_support.overflow(page) == 0
+        assert browser_support.violations(page, ".lab") == []
+        sizes = page.locator(".lab svg text").evaluate_all(
+            "texts => texts.map(t => parseFloat(getComputedStyle(t).fontSize) *"
+            " t.getScreenCTM().a / Math.cos(Math.atan2(t.getScreenCTM().b, t.getScreenCTM().a)))"
+        )
+        assert all(size >= 8 for size in sizes if size > 0)
+        for picture in page.locator(".lab [role=img]").all():
+            assert len(picture.get_attribute("aria-label")) > 20
+        for scroll in page.locator(".lab-scroll").all():
+            assert scroll.evaluate("e => e.scrollWidth <= e.clientWidth"), "all of it is in sight"
+        assert len(now(page)) > 60
+        assert not visit.complaints
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_keyboard_reaches_everything(browser, pages, name):
+    """Tab comes to every control that is not switched off, and each shows that it has the focus."""
+    with browser_support.visit(browser, pages[name], reduced_motion="reduce") as visit:
+        page = visit.page
+        wanted = page.evaluate(
+            """() => {
+              const all = [...document.querySelectorAll('.lab :is(button, input, select, [tabindex])')]
+                .filter(e => e.checkVisibility() && !e.disabled && (e.type !== 'radio' || e.checked));
+              all.forEach((e, k) => { e.dataset.order = k; });
+              return all.length;
+            }"""
+        )
+        reached = []
+        for _ in range(wanted):
+            page.keyboard.press("Tab")
+            reached.append(
+                page.evaluate(
+                    "[document.activeElement.dataset.order,"
+                    " getComputedStyle(document.activeElement).outlineStyle]"
+                )
+            )
+        assert [order for order, _ in reached] == [str(k) for k in range(wanted)]
+        assert all(outline != "none" for _, outline in reached)
+        assert not visit.complaints
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_scripts(browser, pages, name):
+    with browser_support.visit(browser, pages[name], java_script=False) as visit:
+        assert visit.page.get_by_text(SENTENCE).is_visible()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_small_and_local(name):
+    """At most 150 kB with data, style and engine; nothing fetched, no module imported."""
+    tool = extension()
+    files = [FIGURES.parent / file for file in (*tool.SCRIPTS[name], tool.STYLE)]
+    assert sum(file.stat().st_size for file in files) <= 150_000
+    for file in files:
+        text = file.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?://|\bfetch\(|\bimport\b|XMLHttpRequest|eval\(", text), file
+
+
+def test_chapters_have_the_figures():
+    """Each figure stands in one chapter, with a sentence in its place."""
+    chapters = "".join(path.read_text("utf-8") for path in (ROOT / "notebooks").glob("*.md"))
+    for name in NAMES:
+        assert (
+            len(re.findall(rf"^:::\{{interactive\}} {name}\n\w.{{60,}}", chapters, re.MULTILINE))
+            == 1
+        )
+
+
+def test_a_broken_band_is_named(browser, pages):
+    """By keyboard: a sign turned in P, and back; a reload keeps it."""
+    with browser_support.visit(browser, pages["theorem_by_hand"]) as visit:
+        page = visit.page
+        assert "the answer is SARSA's" in now(page)
+        page.get_by_label("−I (value of now)").focus()
+        page.keyboard.press("ArrowDown")
+        assert "added instead of subtracted" in now(page)
+        assert "diverged" in now(page)
+        page.reload()
+        page.wait_for_selector(".lab-body")
+        assert "added instead of subtracted" in now(page)
+        page.get_by_role("button", name="As in the theorem").press("Enter")
+        page.get_by_label("scale c of P").press("ArrowRight")
+        assert "for every c" in now(page)
+        page.get_by_label("V̄₂₁ divides by c").uncheck()
+        assert "step size is 0.4" in now(page)
+        page.get_by_role("button", name="Step by step").press("Enter")
+        assert "Step 1 of 5" in page.inner_text(".lab-story")
+        assert page.locator(".lab-matrix td", has_text="?").count() > 0
+        for _ in range(4):
+            page.get_by_role("button", name="Next step").press("Enter")
+        assert page.locator(".lab-matrix td", has_text="?").count() == 0
+        assert not visit.complaints
+
+
+def test_the_start_is_moved(browser, pages):
+    """By arrow keys on the plane, by its sliders and by dragging; the mirrored start ends mirrored."""
+    with browser_support.visit(browser, pages["which_point"], reduced_motion="reduce") as visit:
+        page = visit.page
+        handle = page.locator(".lab-handle")
+        before = now(page)
+        handle.focus()
+        page.keyboard.press("ArrowRight")
+        assert handle.get_attribute("aria-valuetext") == "a = 0.12, b = 0.02"
+        assert page.evaluate("document.activeElement.classList.contains('lab-handle')")
+        assert now(page) != before
+        assert "c is positive" in now(page)
+        page.get_by_role("button", name="mirrored").press("Enter")
+        assert "c is negative" in now(page)
+        page.get_by_role("button", name="on the saddle's line").press("Enter")
+        assert "saddle" in now(page)
+        box = handle.bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 100, box["y"] + 30, steps=4)
+        page.mouse.up()
+        assert "Gradient flow keeps G" in now(page)
+        assert not page.get_by_role("button", name="Watch it go").is_visible()
+        kept = handle.get_attribute("aria-valuetext")
+        page.reload()
+        assert handle.get_attribute("aria-valuetext") == kept
+        assert not visit.complaints
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_the_page_trains_a_block(browser, pages, motion):
+    """In a worker: cosine 0.999 within 30 s, the picture scrubbed back, the run kept on a reload."""
+    with browser_support.visit(browser, pages["watch_it_learn"], reduced_motion=motion) as visit:
+        page = visit.page
+        workers = []
+        page.on("worker", workers.append)
+        began = time.monotonic()
+        page.get_by_role("button", name="Train").press("Enter")
+        page.wait_for_function(
+            "Number(/weights ([-0-9.]+)/.exec(document.querySelector('.lab-now').textContent)?.[1])"
+            " >= 0.999",
+            timeout=30_000,
+        )
+        assert time.monotonic() - began <= 30
+        assert len(workers) == 1
+        page.get_by_role("button", name="Train again").wait_for(timeout=30_000)
+        end = now(page)
+        assert "150,000 of 150,000" in end
+        moment = page.get_by_label("moment")
+        moment.press("Home")
+        assert "After 0 of 150,000" in now(page)
+        moment.press("End")
+        assert now(page) == end
+        page.reload()
+        page.wait_for_selector(".lab-body")
+        assert now(page).split("cosine")[0] == end.split("cosine")[0]
+        page.get_by_label("recorded, the paper's size (d = 36)").check()
+        moment.press("End")
+        assert "500,000 of 500,000" in now(page)
+        assert "1.000000" in now(page)
+        assert not visit.complaints

@@ -144,7 +144,7 @@
         ? `At the paper's size w diverged: an entry passed a million in window ${diverged}.`
         : largest > 100
           ? `At the paper's size an entry of w reached ${Math.round(largest).toLocaleString("en")} after 300 windows.`
-          : `At the paper's size 300 windows brought its policy ${view.number(100 * share, 0)} % of the way from uniform to oracle (mean of 5 MDPs; SARSA: ${view.number(100 * outcomeOf(B.WHOLE, 1, 1).share, 0)} %).`;
+          : `At the paper's size 300 windows brought its policy ${view.number(100 * share, 0)}\u00a0% of the way from uniform to oracle (mean of 5 MDPs; SARSA: ${view.number(100 * outcomeOf(B.WHOLE, 1, 1).share, 0)}\u00a0%).`;
       const near = apart < 1e-12 ? "Here the new w is SARSA's to the last digits." : `Here an entry of the new w is ${apart >= 0.0005 ? view.number(apart, 3) : view.tiny(apart)} from SARSA's.`;
       say(`${B.verdict(bands, ALPHA, c, divisor)} ${near} ${long}`);
     }

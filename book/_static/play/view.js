@@ -24,7 +24,12 @@
   function tiny(value) {
     if (value === 0 || value >= 0.01) return number(value);
     const [digit, power] = value.toExponential(0).split("e");
-    return `${digit} × 10${[...power].map((sign) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[sign] ?? "⁻").join("")}`;
+    return `${digit}\u00a0×\u00a0${powerOfTen(power.replace("-", "−"))}`;
+  }
+
+  /** 10 to this power, which is a whole number. */
+  function powerOfTen(power) {
+    return `10${[...String(power)].map((sign) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[sign] ?? "⁻").join("")}`;
   }
 
   /** Round numbers from low to high, about `count` of them, and how many digits they need. */
@@ -304,7 +309,7 @@
   // --- charts ------------------------------------------------------------------------------
 
   /** An empty plot with axes, and its two scales. */
-  function axes(svg, { height, x, y, xLabel, yLabel, xCount, yCount }) {
+  function axes(svg, { height, x, y, xLabel, yLabel, xCount, yCount, xText = number, yText = number }) {
     const width = widthOf(svg), box = { left: 52, right: width - 20, top: 10, bottom: height - 42 };
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     const toX = (v) => box.left + ((v - x[0]) / (x[1] - x[0])) * (box.right - box.left);
@@ -313,12 +318,12 @@
     for (const value of ys.values) {
       root.append(
         element("line", { class: "play-tick", x1: box.left, x2: box.right, y1: toY(value), y2: toY(value) }),
-        element("text", { x: box.left - 7, y: toY(value) + 4, "text-anchor": "end" }, number(value, ys.digits)),
+        element("text", { x: box.left - 7, y: toY(value) + 4, "text-anchor": "end" }, yText(value, ys.digits)),
       );
     }
     for (const value of xs.values) {
       root.append(element(
-        "text", { x: toX(value), y: box.bottom + 17, "text-anchor": "middle" }, number(value, xs.digits),
+        "text", { x: toX(value), y: box.bottom + 17, "text-anchor": "middle" }, xText(value, xs.digits),
       ));
     }
     root.append(
@@ -350,12 +355,12 @@
   }
 
   /** Returns against windows: `curves` are { name, values }, `levels` { name, value }. */
-  function chart(svg, { curves, levels, end, xLabel, yLabel }) {
+  function chart(svg, { curves, levels, end, xLabel, yLabel, height }) {
     const all = [...curves.flatMap((c) => bins(c.values).flatMap((b) => [b.low, b.high])),
       ...levels.map((l) => l.value)];
     const low = Math.min(...all), high = Math.max(...all), room = 0.06 * (high - low || 1);
     const { root, toX, toY, box } = axes(svg, {
-      height: Math.min(400, Math.max(260, 0.72 * widthOf(svg))), x: [0, end], y: [low - room, high + room], xLabel, yLabel, xCount: 5, yCount: 5,
+      height: height ?? Math.min(400, Math.max(260, 0.72 * widthOf(svg))), x: [0, end], y: [low - room, high + room], xLabel, yLabel, xCount: 5, yCount: 5,
     });
     for (const { name, value } of levels) {
       root.append(element("path", { class: `play-line ${name}`, d: `M${box.left} ${toY(value)}H${box.right}` }));
@@ -401,6 +406,6 @@
   }
 
   window.IcrlView = {
-    element, number, tiny, ticks, axes, palette, measure, surface, grid, cells, frame, graph, promptMap, matrixMap, stripMap, valueMap, chart, scoreBars, sample,
+    element, number, tiny, powerOfTen, ticks, axes, palette, measure, surface, grid, cells, frame, graph, promptMap, matrixMap, stripMap, valueMap, chart, scoreBars, sample,
   };
 })();
