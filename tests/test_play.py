@@ -463,7 +463,8 @@ def status(page) -> dict[str, float]:
 
 
 def run_until(page, windows: int) -> None:
-    """Press Run, and Pause after so many windows."""
+    """Press Run, as fast as it goes, and Pause after so many windows."""
+    page.select_option("#play-speed", "fast")
     page.get_by_role("button", name="Run").click()
     page.wait_for_function(
         "n => n <= /Window (\\d+)/.exec(document.getElementById('play-now').textContent)[1]",
@@ -510,6 +511,70 @@ def test_steps_are_the_arithmetics(browser, page_path):
         page.click("#play-reset")
         assert status(page)["window"] == 1
         assert "before" not in page.inner_text("#play-legend")
+
+
+def test_it_opens_window_by_window(browser, page_path):
+    """Slow enough to be followed, with the attention of the window beside the curve."""
+    with browser_support.visit(browser, page_path) as visit:
+        page = visit.page
+        assert page.input_value("#play-speed") == "brisk"
+        curve, scores = (
+            page.locator(f"#play-{name}").bounding_box() for name in ("chart", "scores")
+        )
+        assert scores["x"] > curve["x"] + curve["width"]
+        assert abs(scores["y"] - curve["y"]) < 20
+        page.click("#play-run")
+        page.wait_for_timeout(1000)
+        page.click("#play-run")
+        assert 2 <= status(page)["window"] <= 12
+        assert page.locator("#play-scores rect").count() == 20
+
+
+def test_the_address_keeps_the_state(browser, page_path):
+    """Settings and windows, on a reload and for others; what is usual is left out."""
+    with browser_support.visit(browser, page_path, reduced_motion="reduce") as visit:
+        page = visit.page
+        assert "#" not in page.url
+        page.fill("#play-seed", "7")
+        page.press("#play-seed", "Enter")
+        page.check("input[value=half]")
+        page.fill("#play-n", "30")
+        page.click("#play-reset")
+        for _ in range(5):
+            page.click("#play-step")
+        said = page.inner_text("#play-now")
+        assert page.url.endswith("#kind=half&n=30&seed=7&windows=6")
+        address = page.url
+        page.reload()
+        assert page.inner_text("#play-now") == said
+        assert page.inner_text("output[for=play-n]") == "30"
+        page.fill("#play-n", "20")
+        page.check("input[value=trained]")
+        page.fill("#play-seed", "1")
+        page.press("#play-seed", "Enter")
+        assert "#" not in page.url
+        page.goto(address)
+        assert page.inner_text("#play-now") == said
+        page.goto(address.replace("n=30", "n=nonsense").replace("seed=7", "seed=-2"))
+        assert "Window 6." in page.inner_text("#play-now")
+        assert not visit.complaints
+
+
+def test_a_diverged_run_says_so(browser, page_path):
+    """Half-trained, with another γ: the run stops, and no axis has seven digits."""
+    with browser_support.visit(browser, page_path) as visit:
+        page = visit.page
+        page.goto(page.url + "#kind=half&gamma=0.95&speed=fast&seed=6&windows=3000")
+        page.wait_for_function(
+            "document.getElementById('play-now').textContent.includes('has diverged')"
+        )
+        assert "diverged" in str(page.text_content("#play-scores"))
+        assert "diverged" in page.inner_text("#play-values")
+        texts = page.locator("#play svg text").all_text_contents()
+        assert max(len(re.sub(r"\D", "", text)) for text in texts) <= 4
+        page.click("#play-step")
+        assert "has diverged" in page.inner_text("#play-now")
+        assert not visit.complaints
 
 
 def test_a_step_shows_every_transition(browser, page_path):

@@ -143,7 +143,7 @@
       if (paused || !waiting.length) return;
       if (time - last >= (still.matches ? CALM_MS : SHOW_MS)) {
         last = time;
-        const take = still.matches ? waiting.splice(0) : waiting.splice(0, 1);
+        const take = waiting.splice(0, still.matches ? waiting.length : waiting.length > 6 ? 2 : 1);
         for (const report of take) {
           if (Number.isFinite(report.loss)) {
             ours.losses.push([report.updates, report.loss]);

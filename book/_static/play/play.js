@@ -6,6 +6,7 @@
   const I = window.Icrl, view = window.IcrlView, exported = window.IcrlWeights;
   const { d, alpha } = exported.algorithm, A = exported.family.n_actions;
   const LIMIT = 3000; // windows after which a run stops by itself
+  const FAR = 1000; // an entry of w beyond this has diverged; action values stay below 20
   const ENDS = [100, 200, 500, 1000, 2000, LIMIT]; // where the axis of windows may end
   const BUDGET_MS = 10; // computing per frame when fast; drawing takes the rest
   const TRANSITION_MS = 90, WINDOW_MS = 120;
@@ -41,6 +42,34 @@
     };
   }
 
+  // --- the address keeps them ------------------------------------------------------------------
+
+  const FIELDS = ["seed", "gamma", "epsilon", "n", "speed"];
+  let usual; // the settings before the reader has touched any
+
+  /** Write into the address what differs from the usual, and how far the run has come. */
+  function keepInAddress() {
+    const now = { ...settings(), windows: run.changed ? 1 : windows() }, query = new URLSearchParams();
+    for (const [key, value] of Object.entries(now)) if (value !== usual[key]) query.set(key, value);
+    const address = `${query}` ? `#${query}` : location.pathname + location.search;
+    if (location.hash !== (`${query}` ? address : "")) history.replaceState(history.state, "", address);
+  }
+
+  /** What the address says, where it says something that can be set. Returns the windows to live. */
+  function readAddress() {
+    const query = new URLSearchParams(location.hash.slice(1));
+    for (const name of FIELDS) {
+      if (!query.has(name)) continue;
+      const before = $(name).value;
+      $(name).value = query.get(name);
+      if ($(name).value === "") $(name).value = before;
+    }
+    const kind = [...document.querySelectorAll("#play [name=block]")].find((choice) => choice.value === query.get("kind"));
+    if (kind) kind.checked = true;
+    if (SCALES.includes(Number(query.get("c")))) chosen = Number(query.get("c"));
+    return Math.min(LIMIT, Math.max(1, Math.round(Number(query.get("windows"))) || 1));
+  }
+
   function blockOf({ kind, c }) {
     return exportedBlocks[kind] || { ...I.construct(d, alpha, c), c };
   }
@@ -68,7 +97,7 @@
     const start = { w: world.w, state: world.state }, best = I.optimalActionValues(world.mdp);
     run = {
       world, kind, best, known: new Map(),
-      block: start, teacher: start, lengths: new Set(),
+      block: start, teacher: start, lengths: new Set(), changed: false,
       oracle: I.policyReturn(world.mdp, I.greedy(best, A)),
       uniform: I.policyReturn(world.mdp, I.uniformPolicy(world.mdp)),
     };
@@ -88,7 +117,13 @@
   }
 
   const windows = () => run.returns.block.length - 1;
-  const finished = () => windows() >= LIMIT;
+  const diverged = () => ["block", "teacher"].find((who) => run[who].w.some((entry) => !(Math.abs(entry) < FAR)));
+  const finished = () => windows() >= LIMIT || diverged() !== undefined;
+  const ending = () => {
+    if (!finished()) return "";
+    const why = { block: "The block's w has diverged", teacher: "The teacher's w has diverged" }[diverged()] ?? "The run is over";
+    return ` ${why}; Reset begins anew.`;
+  };
 
   // --- drawing ---------------------------------------------------------------------------------
 
@@ -111,6 +146,7 @@
     view.scoreBars($("scores"), {
       scores: I.scores(block, x, before).map((score) => score / block.c),
       errors: I.tdErrors(mdp, features, before, lived), upto: shown,
+      diverged: w.some((entry) => !(Math.abs(entry) < FAR)) && "The block's w has diverged.",
       xLabel: "transition of the window", yLabel: "score / c, and δ",
     });
     const teacherW = shown < n ? run.teacher.before : run.teacher.w;
@@ -121,7 +157,7 @@
     const apart = Math.max(...Array.from(present, (value, k) => Math.abs(value - teacherW[k])));
     $("values").textContent =
       `Below w, the action values it stands for. Frame: greedy action. Dot: the oracle's. They agree in ${right} of ${S} states. ` +
-      `No entry of the block's w is further than ${view.tiny(apart)} from the teacher's.`;
+      (diverged() ? ending().trim() : `No entry of the block's w is further than ${view.tiny(apart)} from the teacher's.`);
     $("graph").setAttribute("aria-label",
       `Graph of ${S} states. Greedy actions, state by state: ${actions.map((a) => "abcd"[a]).join(" ")}. ` +
       `The agent is in state ${lived.states[Math.floor(shown)] + 1}.`);
@@ -208,11 +244,12 @@
     $("now").textContent =
       `Window ${windows()}. Discounted return of the greedy policy: ${LABELS[run.kind]} block ${view.number(block)}, ` +
       `teacher ${view.number(run.returns.teacher.at(-1))}; uniform policy ${view.number(run.uniform)}, oracle ${view.number(run.oracle)}. ` +
-      `The block has come ${percent} of the way from uniform to oracle.` + (finished() ? " The run is over; Reset begins anew." : "");
+      `The block has come ${percent} of the way from uniform to oracle.` + ending();
     const time = performance.now();
     if (!force && time - say.last < 3000) return;
     say.last = time;
     $("status").textContent = $("now").textContent;
+    keepInAddress();
   }
   say.last = -Infinity;
 
@@ -332,10 +369,15 @@
     $("seed").addEventListener("change", anew);
     $("gamma").addEventListener("input", () => { showSettings(); anew(); });
     // The next window is lived with these; nothing starts over.
-    for (const name of ["epsilon", "n"]) $(name).addEventListener("input", showSettings);
+    for (const name of ["epsilon", "n"]) {
+      $(name).addEventListener("input", () => { run.changed = true; showSettings(); keepInAddress(); });
+    }
+    $("speed").addEventListener("change", keepInAddress);
     $("c").addEventListener("input", () => {
       chosen = SCALES[$("c").value];
+      run.changed = true;
       showSettings();
+      keepInAddress();
       drawBlock();
       draw();
     });
@@ -359,12 +401,26 @@
 
   $("c").max = SCALES.length - 1;
   $("c").min = 0;
+  /** Begin as the address says. */
+  function arrive() {
+    const toLive = readAddress();
+    showSettings();
+    restart();
+    while (windows() < toLive && !finished()) advance();
+    paint();
+  }
+
   host.hidden = false;
   connect();
-  showSettings();
-  restart();
-  paint();
+  usual = { ...settings(), windows: 1 };
+  arrive();
   say(true);
+  window.addEventListener("hashchange", () => {
+    if (running) pause();
+    living = earlier = null;
+    arrive();
+    say(true);
+  });
   new MutationObserver(paint).observe(document.documentElement, { attributeFilter: ["data-theme"] });
   let width = host.clientWidth;
   new ResizeObserver(() => {

@@ -378,11 +378,17 @@
   }
 
   /** The block's scores as bars and the TD errors as rings, for the first `upto` transitions. */
-  function scoreBars(svg, { scores, errors, upto, xLabel, yLabel }) {
-    const n = errors.length, shown = Math.floor(upto);
+  function scoreBars(svg, { scores, errors, upto, xLabel, yLabel, diverged }) {
+    const n = errors.length, shown = Math.floor(upto), height = Math.min(320, Math.max(210, 0.55 * widthOf(svg)));
+    if (diverged) {
+      const width = widthOf(svg);
+      svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+      svg.replaceChildren(element("text", { class: "play-said", x: width / 2, y: height / 2, "text-anchor": "middle" }, diverged));
+      return;
+    }
     const most = Math.max(0.5, ...Array.from(errors, Math.abs), ...Array.from(scores, Math.abs));
     const { root, toX, toY } = axes(svg, {
-      height: 210, x: [0.4, n + 0.6], y: [-1.1 * most, 1.1 * most], xLabel, yLabel,
+      height, x: [0.4, n + 0.6], y: [-1.1 * most, 1.1 * most], xLabel, yLabel,
       xCount: Math.min(n, 8), yCount: 5,
     });
     const [left, right] = [toX(0.4), toX(n + 0.6)], wide = Math.max(1, (0.6 * (right - left)) / (n + 0.2));
