@@ -159,6 +159,38 @@ def test_a_theorem_is_found_by_its_number(browser: Browser) -> None:
             assert icon["x"] + icon["width"] <= field["x"] + 12  # before the first letter
 
 
+def test_search_stays_in_sight(browser: Browser) -> None:
+    """Also when the side bar has been scrolled to its end."""
+    with browser_support.visit(browser, SITE / "notebooks" / "theorem_3_1.html") as seen:
+        bar = seen.page.locator(".bd-sidebar-primary")
+        assert (
+            bar.evaluate("bar => { bar.scrollTop = bar.scrollHeight; return bar.scrollTop; }")
+            > 100
+        )
+        box = bar.locator(".search-button-field").bounding_box()
+        assert box is not None
+        assert 0 <= box["y"] < 100
+
+
+@pytest.mark.parametrize("name", ["theorem_3_1", "which_point", "algorithm_1"])
+@pytest.mark.parametrize("width", [PHONE, DESKTOP])
+def test_a_figure_to_play_with(browser: Browser, name: str, width: int) -> None:
+    """It takes the place of its sentence, fits, says what it shows, and its first button works."""
+    with browser_support.visit(browser, SITE / "notebooks" / f"{name}.html", width=width) as seen:
+        figure = seen.page.locator(".lab")
+        figure.locator(".lab-body").wait_for()
+        assert not figure.locator(".lab-without").is_visible()
+        assert len(figure.locator(".lab-now").inner_text()) > 60
+        button = figure.locator(".lab-primary")
+        before = button.inner_text()
+        button.click()
+        assert button.inner_text() != before
+        tables = figure.locator(".lab-scroll")
+        fits = tables.evaluate_all("all => all.every(e => e.scrollWidth <= e.clientWidth)")
+        assert fits
+        assert seen.complaints == []
+
+
 def test_a_link_shows_where_it_leads(browser: Browser) -> None:
     """By keyboard, from the disk: the theorem of another chapter, and Escape closes it."""
     with browser_support.visit(browser, SITE / "notebooks" / "theorem_3_3.html") as seen:

@@ -89,8 +89,11 @@
     const paint = build(body, host);
     host.querySelector(".lab-without").hidden = true;
     host.append(body);
+    const pictures = body.querySelectorAll("svg[role], canvas");
     const again = () => {
-      window.IcrlView.measure(host.querySelectorAll("svg, canvas"));
+      window.IcrlView.measure(pictures);
+      // Before its style sheet is there a picture has no width.
+      if (host.clientWidth && [...pictures].some((picture) => !picture.clientWidth)) return void requestAnimationFrame(again);
       paint(window.IcrlView.palette(host));
     };
     again();

@@ -10,7 +10,7 @@
   const NAME = "which_point", D = 36, ALPHA = 0.2, EDGE = 1.2;
   const STEPS = 4000, ADAM_RATE = 0.01, ADAM_STEPS = 2000;
   const METHODS = [
-    ["flow", "gradient flow"], ["descent", "gradient descent"], ["sgd", "SGD, single windows"], ["adam", "Adam"],
+    ["flow", "gradient flow"], ["descent", "gradient descent"], ["sgd", "SGD, single windows"], ["adam", "Adam, at a falling rate of its own"],
   ];
   const PLAY_MS = 3000;
 
