@@ -627,6 +627,32 @@ def test_the_start_is_moved(browser, pages):
         assert not visit.complaints
 
 
+def test_other_states_fit_a_telephone(browser, pages):
+    """All optimisers, one of which diverges; a step of the theorem; the recorded run."""
+    with browser_support.visit(browser, pages["which_point"], width=390) as visit:
+        page = visit.page
+        page.get_by_label("gradient descent").check()
+        page.get_by_label("step size").fill("0.9")
+        page.get_by_role("button", name="on the saddle's line").click()
+        assert "diverged" in now(page)
+        assert browser_support.overflow(page) == 0
+        assert browser_support.violations(page, ".lab") == []
+    with browser_support.visit(browser, pages["theorem_by_hand"], width=390) as visit:
+        page = visit.page
+        page.get_by_label("scale c of P").press("Home")
+        page.get_by_role("button", name="Step by step").click()
+        for scroll in page.locator(".lab-scroll").all():
+            assert scroll.evaluate("e => e.scrollWidth <= e.clientWidth")
+        assert browser_support.overflow(page) == 0
+        assert browser_support.violations(page, ".lab") == []
+    with browser_support.visit(browser, pages["watch_it_learn"], width=390) as visit:
+        page = visit.page
+        page.get_by_label("recorded, the paper's size (d = 36)").check()
+        page.get_by_label("moment").press("End")
+        assert browser_support.overflow(page) == 0
+        assert browser_support.violations(page, ".lab") == []
+
+
 @pytest.mark.parametrize("motion", ["no-preference", "reduce"])
 def test_the_page_trains_a_block(browser, pages, motion):
     """In a worker: cosine 0.999 within 30 s; scrubbed back; kept on a reload."""
@@ -659,3 +685,19 @@ def test_the_page_trains_a_block(browser, pages, motion):
         assert "500,000 of 500,000" in now(page)
         assert "1.000000" in now(page)
         assert not visit.complaints
+
+
+def test_the_directive_finds_the_files_from_any_folder():
+    """Relative addresses, so that the book opens from a disk; every file is there."""
+    tool = extension()
+    for docname, start in (
+        ("notebooks/a", "../_static/"),
+        ("a", "_static/"),
+        ("a/b/c", "../../_static/"),
+    ):
+        for name in NAMES:
+            text = "".join(tool.parts(name, docname))
+            found = re.findall(r'(?:src|href)="([^"]*)"', text)
+            assert len(found) == len(tool.SCRIPTS[name]) + 1
+            assert all(address.startswith(start) for address in found)
+            assert all((FIGURES.parent / a.removeprefix(start)).is_file() for a in found)

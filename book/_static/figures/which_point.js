@@ -10,7 +10,7 @@
   const NAME = "which_point", D = 36, ALPHA = 0.2, EDGE = 1.2;
   const STEPS = 4000, ADAM_RATE = 0.01, ADAM_STEPS = 2000;
   const METHODS = [
-    ["flow", "gradient flow"], ["descent", "gradient descent"], ["sgd", "SGD, single windows"], ["adam", "Adam, at a falling rate of its own"],
+    ["flow", "gradient flow"], ["descent", "gradient descent"], ["sgd", "SGD, single windows"], ["adam", "Adam"],
   ];
   const PLAY_MS = 3000;
 
@@ -60,7 +60,7 @@
       make("p", { class: "lab-title" }, "Which point? The scalar model"),
       make("div", { class: "lab-columns" },
         make("section", {}, plot, make("p", { class: "lab-note lab-small" },
-          "Thick curve: all optima, ab = α. Dashed: the line into the saddle at 0. Small strokes: gradient flow, from the dot outwards.")),
+          "Thick curve: all optima, ab = α. Dashed: the line into the saddle at 0. Small strokes: gradient flow, from the dot outwards. Adam has a rate of its own, which falls from 0.01 to a thousandth of that.")),
         make("section", {},
           make("p", { class: "lab-note" }, "Drag the start, focus it and use the arrow keys, or move these:"),
           sliders.a.node, sliders.b.node,
