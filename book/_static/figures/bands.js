@@ -70,7 +70,7 @@
     const said = [];
     if (opposite) said.push("The step has the opposite sign, so every part counts the other way.");
     if (now === -1) said.push("The present value is added instead of subtracted: a value that is too large grows further.");
-    if (now === 0) said.push("The present value is not subtracted: the score does not become 0 when w is right, so nothing stops w.");
+    if (now === 0) said.push("The present value is not subtracted: the score does not become 0 when w is right, so w need not come to rest.");
     const learns = now === 1; // otherwise there is no fixed point to describe
     if (next === 0) said.push(learns ? "The next value is missing: the block looks one reward ahead, as with γ = 0." : "The next value is missing.");
     if (next === -1) said.push(learns ? "The next value is subtracted: the block learns as with the discount −γ." : "The next value is subtracted.");

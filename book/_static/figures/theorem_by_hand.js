@@ -26,7 +26,7 @@
   const first = { seed: 4, at: 0, c: 1, undo: true, step: LAST, bands: { ...B.WHOLE } };
   const state = { ...first, ...memory.get(NAME) };
   const number = (x) => view.number(Math.abs(x) < 5e-10 ? 0 : x, 2);
-  const short = (x) => String(Number(x.toPrecision(2))).replace("-", "−");
+  const short = (x) => String(Number(x.toFixed(2))).replace("-", "−");
 
   place(NAME, "The theorem by hand", (body, host) => {
     let colour = null;
