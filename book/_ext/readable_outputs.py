@@ -23,7 +23,7 @@ ROWS = 15
 
 # A number, and not a part of a name, of a version or of a date.
 NUMBER = re.compile(
-    r"(?<![\w.\-+\\/:])([-+−]?)(\d+\.?\d*|\.\d+)(?:e([-+]?\d+))?(?![\w/]|[.:]\d|-\d)"
+    r"(?<![\w.\-+\\/:])([-+−]?)(\d+\.?\d*|\.\d+)(?:e([-+]?\d+))?(?![\w/]|[.:]\w|-\d)"
 )
 WRAPPED = re.compile(r"\bnp\.(?:float|int|uint|bool)\w*\(([^()]*)\)")
 ARRAY = re.compile(r"\b(?:Array|array)\((\[[^()]*\]|[-\d.e+]+)(?:, *dtype=\w+)?\)")
@@ -165,6 +165,12 @@ def output_of(node: nodes.Node) -> bool:
     return False
 
 
+def write(node: nodes.Element, text: str) -> None:
+    """Replace what a node holds by a text."""
+    node.clear()
+    node += nodes.Text(text)
+
+
 def rewrite(app: Sphinx, document: nodes.document, docname: str) -> None:
     """Write the outputs and the numbers of a page anew."""
     if app.builder.format != "html":
@@ -177,16 +183,14 @@ def rewrite(app: Sphinx, document: nodes.document, docname: str) -> None:
             raw = nodes.raw("", made, format="html", classes=["output", "text_html"])
             block.replace_self(raw)
         else:
-            text = plain_text(text)
-            block.children = [nodes.Text(text)]
-            block.rawsource = text
+            block.rawsource = plain_text(text)  # as the highlighter asks: equal to the text
+            write(block, block.rawsource)
     for raw in document.findall(nodes.raw):
         if output_of(raw) and "<table" in raw.astext():
-            raw.children = [nodes.Text(table(raw.astext()))]
+            write(raw, table(raw.astext()))
     for glued in document.findall(nodes.inline):
         if "pasted-text" in glued["classes"]:
-            text = numbers(glued.astext())
-            glued.children = [nodes.Text(text)]
+            write(glued, numbers(glued.astext()))
     for text in list(document.findall(nodes.Text)):
         if isinstance(text.parent, (nodes.literal_block, nodes.raw, nodes.math, nodes.math_block)):
             continue
