@@ -1,10 +1,10 @@
 """What a chapter's first screen says: its claim, a figure, how long it takes, what to read before.
 
-    :::{chapter-summary}
-    :figure: name-of-a-figure-of-this-page
-    :before: theorem_3_1, algorithm_1
-    One sentence that says what the chapter shows.
-    :::
+:::{chapter-summary}
+:figure: name-of-a-figure-of-this-page
+:before: theorem_3_1, algorithm_1
+One sentence that says what the chapter shows.
+:::
 """
 
 import re
@@ -26,7 +26,7 @@ SILENT = (nodes.literal_block, nodes.math, nodes.math_block, nodes.raw, nodes.im
 logger = logging.getLogger(__name__)
 
 
-class summary_line(nodes.paragraph):  # noqa: N801  as docutils names its nodes
+class summary_line(nodes.paragraph):
     """Minutes, checks, and what to read before; the numbers are filled in at the end."""
 
 
@@ -60,7 +60,7 @@ def prose(node: nodes.Node) -> Iterator[str]:
     """The words of a page: no code, no outputs, no formulas."""
     if isinstance(node, nodes.Text):
         yield from re.findall(r"\w+", node.astext())
-    elif not isinstance(node, SILENT) and "cell" not in getattr(node, "get", dict().get)(
+    elif not isinstance(node, SILENT) and "cell" not in getattr(node, "get", {}.get)(
         "classes", []
     ):
         for child in node.children:

@@ -41,7 +41,9 @@ def shows(cell: nodes.container) -> str:
         return ""
     if any(output.findall(nodes.image)):
         return "figure"
-    return "table" if any("<table" in raw.astext() for raw in output.findall(nodes.raw)) else "output"
+    return (
+        "table" if any("<table" in raw.astext() for raw in output.findall(nodes.raw)) else "output"
+    )
 
 
 def fold(cell: nodes.container, kind: str, words: str) -> None:

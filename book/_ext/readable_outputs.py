@@ -1,4 +1,4 @@
-"""Numbers and values in a page, written for readers: what cells print, return and hand to the text.
+"""Numbers and values in a page, written for readers: what cells print and return.
 
     4.2e-12 becomes 4.2·10⁻¹², 0.12345678901234567 becomes 0.123457, np.float64(0.5) becomes 0.5,
     a dict becomes a table, or `key: value` within a line; the footer of a series goes.
@@ -59,7 +59,7 @@ def numbers(text: str) -> str:
 
 
 def columns(text: str) -> str:
-    """All numbers of printed text; what follows one after two blanks or more stays in its place."""
+    """All numbers of printed text; what follows after two blanks or more stays in its place."""
     written, shift, end = [], 0, 0
     for match in NUMBER.finditer(text):
         between = text[end : match.start()]
