@@ -75,13 +75,18 @@ def minutes(document: nodes.document) -> int:
     return max(1, round(words / WORDS_A_MINUTE + MINUTES_A_FORMULA * formulas))
 
 
+def number(count: int, name: str) -> str:
+    """A count with its noun."""
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"
+
+
 def complete(app: Sphinx, document: nodes.document) -> None:
     """Fill in the numbers of a page's box."""
     for line in document.findall(summary_line):
         checks = app.env.metadata[app.env.docname].get("checks", 0)
-        words = f"{minutes(document)} minutes to read"
+        words = f"{number(minutes(document), 'minute')} to read"
         if checks:
-            words += f" · {checks} checks passed when this page was made"
+            words += f" · {number(checks, 'check')} passed when this page was made"
         line.insert(0, nodes.Text(words + (" · " if line.children else "")))
         line.replace_self(nodes.paragraph("", "", *line.children, classes=line["classes"]))
 

@@ -2,7 +2,8 @@
 
 A chapter's first cell, which imports, is folded as "Set-up"; a cell that asserts, as a check, with
 what it checks if the cell's option `check` says it; a long cell that only makes a figure or a
-table, as the code of it.  Tags of MyST-NB (`hide-input`) fold any other.
+table, as the code of it.  Tags of MyST-NB (`hide-input`) fold any other, which then says what
+its option `code` or its first docstring does; `made-with` folds a cell with what it prints.
 """
 
 import ast
@@ -46,6 +47,17 @@ def shows(cell: nodes.container) -> str:
     )
 
 
+def purpose(source: str) -> str:
+    """The first line of the first docstring in some code, "" if there is none."""
+    try:
+        found = ast.walk(ast.parse(source))
+    except SyntaxError:
+        return ""
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    texts = (ast.get_docstring(node) for node in found if isinstance(node, kinds))
+    return next((text.partition("\n")[0].rstrip(".") for text in texts if text), "")
+
+
 def fold(cell: nodes.container, kind: str, words: str) -> None:
     """Fold the code of a cell under some words."""
     cell.setdefault("hide_mode", "input")
@@ -74,7 +86,9 @@ def arrange(app: Sphinx, document: nodes.document) -> None:
             said = metadata.get("check")
             fold(cell, "check", f"✓ checked: {said}" if said else "✓ checked")
         elif folded or (shown in ("figure", "table") and len(source.splitlines()) > LONG):
-            fold(cell, "code-of", f"Code of the {shown}" if shown else "Code")
+            what = f"Code of the {shown}" if shown else "Code"
+            said = metadata.get("code") or ("" if shown == "figure" else purpose(source))
+            fold(cell, "code-of", f"{what}: {said}" if said else what)
         first = False
     app.env.metadata[app.env.docname]["checks"] = checks
 
