@@ -11,8 +11,8 @@ EXTENSIONS = Path(__file__).resolve().parent.parent / "book" / "_ext"
 sys.path.append(str(EXTENSIONS))
 
 pytest.importorskip("myst_nb", reason="needs the book's extra")
-import code_cells
-import full_size
+import code_cells  # noqa: E402
+import full_size  # noqa: E402
 
 CONFIGURATION = f"""
 import sys

@@ -14,6 +14,8 @@ from sphinx.util.typing import ExtensionMetadata
 
 LONG = 25
 """Lines above which a cell with an output is folded."""
+PRINTED = 6
+"""Lines above which what a check prints is folded with it."""
 
 
 def is_check(source: str) -> bool:
@@ -45,6 +47,15 @@ def shows(cell: nodes.container) -> str:
     return (
         "table" if any("<table" in raw.astext() for raw in output.findall(nodes.raw)) else "output"
     )
+
+
+def printed(cell: nodes.container) -> int:
+    """How many lines a cell prints, 0 if it also shows something else."""
+    output = cell.children[-1]
+    if output.get("nb_element") != "cell_code_output" or shows(cell) != "output":
+        return 0
+    blocks = output.findall(nodes.literal_block)
+    return sum(len(block.astext().splitlines()) for block in blocks)
 
 
 def purpose(source: str) -> str:
@@ -84,6 +95,8 @@ def arrange(app: Sphinx, document: nodes.document) -> None:
         elif folded and is_check(source) and shown != "figure":
             checks += 1
             said = metadata.get("check")
+            if printed(cell) > PRINTED:
+                cell["hide_mode"] = "all"
             fold(cell, "check", f"✓ checked: {said}" if said else "✓ checked")
         elif folded or (shown in ("figure", "table") and len(source.splitlines()) > LONG):
             what = f"Code of the {shown}" if shown else "Code"

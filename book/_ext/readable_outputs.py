@@ -17,7 +17,8 @@ from sphinx.application import Sphinx
 from sphinx.util.typing import ExtensionMetadata
 
 DIGITS = 6
-"""Significant digits; a number that was written with fewer keeps them."""
+"""Significant digits of a number that was written with more than `RAW`: others keep theirs."""
+RAW = 11
 ROWS = 15
 """A table with more rows than this is folded."""
 
@@ -43,7 +44,7 @@ def power_of_ten(mantissa: str, exponent: int) -> str:
 def readable(match: re.Match[str]) -> str:
     """One number."""
     sign, digits, exponent = match.groups()
-    if sum(c.isdigit() for c in digits.lstrip("0.")) > DIGITS and "." in digits:
+    if sum(c.isdigit() for c in digits.lstrip("0.")) > RAW and "." in digits:
         digits, _, moved = f"{float(digits):.{DIGITS}g}".partition("e")
         exponent = str(int(exponent or 0) + int(moved or 0)) if exponent or moved else None
     if exponent is None:
@@ -143,7 +144,8 @@ def table(text: str) -> str:
     def cell(match: re.Match[str]) -> str:
         name, attributes, content = match.groups()
         changed = numbers(content)
-        if NUMBER.search(content) and "class=" not in attributes:
+        fits = NUMBER.fullmatch if name == "th" else NUMBER.search
+        if fits(content.strip()) and "class=" not in attributes:
             attributes += ' class="number"'
         return f"<{name}{attributes}>{changed}</{name}>"
 

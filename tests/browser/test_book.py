@@ -207,7 +207,8 @@ def test_checks_say_what_they_check(page: str) -> None:
 # The height of open code, without what is printed below it, as a part of the article's.
 CODE_SHARE = """() => {
   const open = [...document.querySelectorAll('article div.cell_input')]
-    .filter(cell => cell.checkVisibility({visibilityProperty: true}) && !cell.closest('details:not([open])'));
+    .filter(cell => cell.checkVisibility({visibilityProperty: true})
+      && !cell.closest('details:not([open])'));
   const height = open.reduce((sum, cell) => sum + cell.getBoundingClientRect().height, 0);
   return height / document.querySelector('article').getBoundingClientRect().height;
 }"""
