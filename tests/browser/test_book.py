@@ -204,6 +204,25 @@ def test_checks_say_what_they_check(page: str) -> None:
     assert (int(found[1]) if found else 0) == len(said)
 
 
+# A formula whose letters leave the box that it stands in, though one could scroll to them.
+LEAVING = """() => [...document.querySelectorAll('article .math')]
+  .filter(formula => formula.checkVisibility({visibilityProperty: true}))
+  .map(formula => {
+    const letters = [...formula.querySelectorAll('mjx-math mjx-c')]
+      .map(letter => letter.getBoundingClientRect()).filter(box => box.width);
+    const box = formula.getBoundingClientRect();
+    const by = Math.max(0, ...letters.map(each => Math.max(each.right - box.right,
+      box.left - each.left)));
+    return [formula.closest('[id]')?.id, Math.round(by)];
+  }).filter(([name, by]) => by > 3)"""
+
+
+def test_formulas_fit_their_column(opened: Visit) -> None:
+    """On a desktop no formula has to be scrolled; on a telephone long ones may be."""
+    opened.page.set_viewport_size({"width": DESKTOP, "height": 900})
+    assert opened.page.evaluate(LEAVING) == []
+
+
 # The height of open code, without what is printed below it, as a part of the article's.
 CODE_SHARE = """() => {
   const open = [...document.querySelectorAll('article div.cell_input')]
