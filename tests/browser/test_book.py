@@ -122,7 +122,7 @@ def test_page_fits_a_phone(browser: Browser, page: str) -> None:
 
 # Python's own way to write values; tables, sentences and one formatter are for readers.
 RAW = re.compile(
-    r"np\.\w+\(|\bArray\(|\bdtype[:=]|\bdict_\w+\(|\{['\d(][^{}]*:|\d\.\d{12,}|\d(?:\.\d+)?e[-+]?\d"
+    r"np\.\w+\(|\bArray\(|\bdtype[:=]|\bdict_\w+\(|\{['\d(][^{}]*:|\d\.\d{12,}|(?<!\w)\d(?:\.\d+)?e[-+]?\d+(?!\w)"
 )
 
 
