@@ -238,10 +238,12 @@ FIRST_PARTS = (
     "algorithm_1",
     "algorithm_2",
     "figure_3",
-    "tracking_transfer_depth",
+    "tracking",
+    "transfer",
+    "depth",
     "what_drives_figure_4",
     "seeds_and_sensitivity",
-    "softmax_and_out_of_distribution",
+    "softmax",
 )
 
 
