@@ -20,6 +20,7 @@ matplotlib = pytest.importorskip("matplotlib")
 pytest.importorskip("seaborn")
 matplotlib.use("agg")
 plots = pytest.importorskip("icrl_flax.plots")
+formats = pytest.importorskip("icrl_flax.plots.formats")
 plt = pytest.importorskip("matplotlib.pyplot")
 
 
@@ -38,14 +39,36 @@ def drawn(axes):
     return np.asarray(mesh.get_array()).reshape(mesh.get_coordinates().shape[0] - 1, -1)
 
 
+def test_formats_of_figures():
+    """Drawings are SVG, matrices PNG at 192 points an inch, and no text is below nine points."""
+    figure, axes = plt.subplots(figsize=(4, 3))
+    axes.plot([0, 1], label="a line")
+    note = axes.text(0.5, 0.5, "small", fontsize=5)
+    text = formats.as_svg(figure)
+    assert text.startswith("<?xml")
+    assert text == formats.as_svg(figure), "depends on the moment"
+    assert formats.as_png(figure) is None
+    assert note.get_fontsize() == formats.SMALLEST
+    matrix, axes = plt.subplots(figsize=(4, 3))
+    plots.heat_map(jnp.eye(3), axes)
+    assert formats.as_svg(matrix) is None
+    width = int.from_bytes(formats.as_png(matrix)[16:20], "big")  # PNG's header
+    assert 3 * 192 < width < 5 * 192
+    many, axes = plt.subplots()
+    axes.plot(np.random.default_rng(0).normal(size=(30_000, 2)))
+    assert formats.as_svg(many) is None
+    assert formats.as_png(many) is not None
+
+
 @pytest.mark.parametrize(("limit", "shown"), [(None, 4.0), (0.5, 0.5)])
-def test_heat_map_is_pale_at_zero(limit, shown):
+def test_heat_map_is_white_at_zero(limit, shown):
     matrix = jnp.array([[0.0, 1.0, -4.0], [2.0, 0.0, 3.0]])
     axes = plots.heat_map(matrix, plt.figure().subplots(), limit=limit)
     np.testing.assert_array_equal(drawn(axes), matrix)
     (mesh,) = axes.collections
     assert mesh.get_clim() == (-shown, shown)
     red, _, blue = zip(*mesh.to_rgba(np.array([-shown, 0.0, shown]))[:, :3], strict=True)
+    assert red[1] == blue[1] == 1
     assert blue[0] > red[0]
     assert red[2] > blue[2]
     assert min(red[1], blue[1]) > 0.9

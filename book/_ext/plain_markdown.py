@@ -3,7 +3,11 @@
 import re
 from collections.abc import Callable, Mapping
 
-KINDS = {"exercise-start": "exercise", "solution-start": "solution"}
+KINDS = {
+    "exercise-start": "exercise",
+    "solution-start": "solution",
+    "chapter-summary": "in one sentence",
+}
 SILENT = {"exercise-end", "solution-end"}
 
 LABEL = re.compile(r"^\([\w-]+\)=\n", flags=re.MULTILINE)

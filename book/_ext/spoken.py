@@ -1,6 +1,7 @@
 """Say to a screen reader what the theme and Sphinx leave unsaid.
 
-The side bar's arrows are drawn without words, a signature of several lines is a list
+The side bar's arrows are drawn without words, what a folded cell says is replaced by "Toggle
+hidden content", a signature of several lines is a list
 of definitions without terms, and the bibliography a list whose entries are no items.
 """
 
@@ -12,6 +13,7 @@ REPLACEMENTS = {
     '<summary><span class="toctree-toggle"': (
         '<summary aria-label="Pages of this section"><span class="toctree-toggle"'
     ),
+    '<summary aria-label="Toggle hidden content">': "<summary>",
     '<div role="list" class="citation-list">': '<div class="citation-list">',
     '<dl>\n<dd><em class="sig-param">': '<dl role="presentation">\n<dd><em class="sig-param">',
 }

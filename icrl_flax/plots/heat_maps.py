@@ -7,9 +7,18 @@ import numpy as np
 import seaborn as sns
 from jaxtyping import Array, Float
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from icrl_flax.attention.weights import Effective, embed
+
+_VLAG = sns.color_palette("vlag", as_cmap=True)
+BLUE_WHITE_RED = LinearSegmentedColormap.from_list(
+    "blue white red",
+    [_VLAG(0.0), _VLAG(0.25), (1, 1, 1, 1), _VLAG(0.75), _VLAG(1.0)],
+    N=257,  # odd, so that one of its colours is white
+)
+"""Seaborn's vlag, with white in its middle instead of a grey."""
 
 
 def heat_map(
@@ -19,7 +28,7 @@ def heat_map(
     limit: float | None = None,
     **options: Any,
 ) -> Axes:
-    """A matrix, pale at zero, red above and blue below, on a symmetric scale.
+    """A matrix, white at zero, red above and blue below, on a symmetric scale.
 
     Args:
         matrix: what to draw.
@@ -32,7 +41,7 @@ def heat_map(
     sns.heatmap(
         np.asarray(matrix),
         ax=axes,
-        cmap="vlag",
+        cmap=BLUE_WHITE_RED,
         vmin=-limit,
         vmax=limit,
         **{**defaults, **options},

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import seaborn as sns
 
+from icrl_flax.plots.formats import show_figures
 from icrl_flax.plots.numbers import readable_numbers
 
 PALETTE = sns.color_palette("colorblind")
@@ -12,9 +13,12 @@ PALETTE = sns.color_palette("colorblind")
 def theme() -> None:
     """One look for every figure: seaborn's, colour-blind safe, on a white ground.
 
-    And for what a notebook's cells return: numbers with six digits, without their types.
+    In a notebook, drawings are SVG and matrices PNG of twice the resolution, with no text
+    smaller than nine points. And for what its cells return: numbers with six digits, without
+    their types.
     """
     readable_numbers()
+    show_figures()
     sns.set_theme(context="notebook", style="ticks", palette="colorblind", font_scale=0.9)
     plt.rcParams.update(
         {

@@ -116,6 +116,164 @@ def test_page_fits_a_phone(browser: Browser, page: str) -> None:
         set_formulas(seen.page)
         assert browser_support.overflow(seen.page) <= 0
         assert browser_support.cut_formulas(seen.page) == []
+        assert seen.page.evaluate(BROKEN_NUMBERS) == []
+        assert seen.page.evaluate(SMALL_TEXT) == [], "pixels of the smallest text of figures"
+
+
+# Python's own way to write values; tables, sentences and one formatter are for readers.
+RAW = re.compile(
+    r"np\.\w+\(|\bArray\(|\bdtype[:=]|\bdict_\w+\(|\{['\d(][^{}]*:|\d\.\d{12,}|(?<!\w)\d(?:\.\d+)?e[-+]?\d+(?!\w)"
+)
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_outputs_are_written_for_readers(page: str) -> None:
+    """No representation of an array, a scalar's type, a dict, seventeen digits, or 4e-12."""
+    outputs = soup(page).select("div.cell_output pre, div.cell_output table, .pasted-text")
+    found = [hit.group() for output in outputs for hit in RAW.finditer(output.get_text())]
+    assert found == []
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_tables_are_short_and_shown_once(page: str) -> None:
+    """An open table of an output has fifteen rows at most, and none is there twice."""
+    tables = soup(page).select("div.cell_output table")
+    long = [table for table in tables if len(table.select("tbody tr")) > 15]
+    assert all(table.find_parent("details") for table in long)
+    texts = [table.get_text(" ", strip=True) for table in tables]
+    assert len(set(texts)) == len(texts)
+
+
+# Digits with a group of three after a no-break space, and with a power of ten. Of numbers that
+# are separated by ordinary blanks each may stand on a line of its own.
+BROKEN_NUMBERS = r"""() => {
+  const found = [];
+  const number = /(?<![\w-])[-−+]?\d+(?:[.,\u00a0]\d+)*(?:·10[⁻⁰¹²³⁴-⁹]+)?/g;
+  const blocks = 'article div.cell_output pre, article td, article th, article p, article li';
+  for (const block of document.querySelectorAll(blocks)) {
+    if (!block.checkVisibility() || block.querySelector('p, li, td')) continue;
+    const walker = document.createTreeWalker(block, NodeFilter.SHOW_TEXT);
+    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+      if (node.parentElement.closest('mjx-container, .math, a, code')) continue;
+      for (const hit of node.data.matchAll(number)) {
+        const range = document.createRange();
+        range.setStart(node, hit.index);
+        range.setEnd(node, hit.index + hit[0].length);
+        const boxes = [...range.getClientRects()].filter(box => box.width);
+        const low = Math.min(...boxes.map(box => box.bottom));
+        if (boxes.some(box => box.top > low - 2)) found.push(hit[0]);
+      }
+    }
+  }
+  return found;
+}"""
+
+# Of the smallest text of a figure, nine points: twelve pixels where it is as wide as drawn.
+SMALL_TEXT = """() => [...document.querySelectorAll('article img[src*="_images/"]')]
+  .filter(image => image.checkVisibility())
+  .map(image => [image.src.split('/').pop(), 12 * image.getBoundingClientRect().width
+    / parseFloat(image.style.getPropertyValue('--drawn'))])
+  .filter(([, size]) => !(size >= 8)).map(([name, size]) => `${name}: ${size}`)"""
+
+
+def test_numbers_stay_on_one_line(opened: Visit) -> None:
+    """A number with its digits' groups and its power of ten is never broken over two lines."""
+    assert opened.page.evaluate(BROKEN_NUMBERS) == []
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_first_screen_is_no_code(page: str) -> None:
+    """A chapter opens with what it shows; its imports are folded."""
+    chapter = soup(page)
+    assert chapter.select_one(".chapter-summary") is not None
+    first = chapter.select_one("div.cell_input")
+    assert first is None or first.find_parent("details") is not None
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_checks_say_what_they_check(page: str) -> None:
+    """One green line each, and the chapter's first box counts them."""
+    chapter = soup(page)
+    said = [
+        line.get_text(" ", strip=True) for line in chapter.select(".check summary p.collapsed")
+    ]
+    assert all(line.startswith("✓ checked: ") for line in said), said
+    box = chapter.select_one(".chapter-reading")
+    assert box is not None
+    found = re.search(r"(\d+) checks?", box.get_text())
+    assert (int(found[1]) if found else 0) == len(said)
+
+
+# A formula whose letters leave the box that it stands in, though one could scroll to them.
+LEAVING = """() => [...document.querySelectorAll('article .math')]
+  .filter(formula => formula.checkVisibility({visibilityProperty: true}))
+  .map(formula => {
+    const letters = [...formula.querySelectorAll('mjx-math mjx-c')]
+      .map(letter => letter.getBoundingClientRect()).filter(box => box.width);
+    const box = formula.getBoundingClientRect();
+    const by = Math.max(0, ...letters.map(each => Math.max(each.right - box.right,
+      box.left - each.left)));
+    return [formula.closest('[id]')?.id, Math.round(by)];
+  }).filter(([name, by]) => by > 3)"""
+
+
+def test_formulas_fit_their_column(opened: Visit) -> None:
+    """On a desktop no formula has to be scrolled; on a telephone long ones may be."""
+    opened.page.set_viewport_size({"width": DESKTOP, "height": 900})
+    assert opened.page.evaluate(LEAVING) == []
+
+
+# The height of open code, without what is printed below it, as a part of the article's.
+CODE_SHARE = """() => {
+  const open = [...document.querySelectorAll('article div.cell_input')]
+    .filter(cell => cell.checkVisibility({visibilityProperty: true})
+      && !cell.closest('details:not([open])'));
+  const height = open.reduce((sum, cell) => sum + cell.getBoundingClientRect().height, 0);
+  return height / document.querySelector('article').getBoundingClientRect().height;
+}"""
+FIRST_PARTS = (
+    "the_setting",
+    "theorem_3_1",
+    "theorem_3_3",
+    "algorithm_1",
+    "algorithm_2",
+    "figure_3",
+    "tracking",
+    "transfer",
+    "depth",
+    "what_drives_figure_4",
+    "seeds_and_sensitivity",
+    "softmax",
+)
+
+
+@pytest.mark.parametrize("name", FIRST_PARTS)
+def test_code_leaves_room_for_prose(browser: Browser, name: str) -> None:
+    """In the first four parts at most a quarter of a page's height is code that stands open."""
+    with browser_support.visit(browser, SITE / "notebooks" / f"{name}.html") as seen:
+        set_formulas(seen.page)
+        assert seen.page.evaluate(CODE_SHARE) <= 0.25
+
+
+def test_code_can_be_put_away(browser: Browser) -> None:
+    """By keyboard: prose alone, on this page and, since it is remembered, on the next."""
+    with browser_support.visit(browser, SITE / "notebooks" / "the_setting.html") as seen:
+        page = seen.page
+        switch = page.get_by_role("switch", name="Prose and code")
+        assert switch.get_attribute("aria-checked") == "true"
+        assert page.locator("div.cell_input:visible").count() > 0
+        switch.focus()
+        page.keyboard.press("Space")
+        for address in (page.url, (SITE / "notebooks" / "theorem_3_1.html").resolve().as_uri()):
+            page.goto(address)
+            switch.wait_for()
+            assert switch.get_attribute("aria-checked") == "false"
+            assert page.locator("div.cell_input:visible").count() == 0
+            assert page.locator(".check summary:visible").count() > 0
+        switch.focus()
+        page.keyboard.press("Enter")
+        assert page.locator("div.cell_input:visible").count() > 0
+        assert seen.complaints == []
 
 
 @pytest.mark.parametrize("page", PAGES)
