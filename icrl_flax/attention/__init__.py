@@ -3,8 +3,10 @@
 from icrl_flax.attention.alignment import Alignment, align
 from icrl_flax.attention.block import Block, EffectiveBlock, SoftmaxBlock
 from icrl_flax.attention.decomposition import Decomposition, bilinear_term, decompose
+from icrl_flax.attention.deep import Attention, StackedBlock, attention_weights
 from icrl_flax.attention.linear import LinearAttentionBlock, linear_attention
 from icrl_flax.attention.prompt import augment, build_prompt, readout
+from icrl_flax.attention.query import QueryBlock, query_construction, reward_row, trace_mask
 from icrl_flax.attention.softmax import softmax_attention, softmax_term
 from icrl_flax.attention.symmetry import mix, rescale
 from icrl_flax.attention.weights import (
@@ -19,6 +21,7 @@ from icrl_flax.attention.weights import (
 
 __all__ = [
     "Alignment",
+    "Attention",
     "Block",
     "Blocks",
     "Decomposition",
@@ -26,8 +29,11 @@ __all__ = [
     "EffectiveBlock",
     "LinearAttentionBlock",
     "Matrices",
+    "QueryBlock",
     "SoftmaxBlock",
+    "StackedBlock",
     "align",
+    "attention_weights",
     "augment",
     "bilinear_term",
     "build_prompt",
@@ -37,9 +43,12 @@ __all__ = [
     "initial_effective",
     "linear_attention",
     "mix",
+    "query_construction",
     "readout",
     "rescale",
+    "reward_row",
     "softmax_attention",
     "softmax_term",
     "split",
+    "trace_mask",
 ]

@@ -4,6 +4,7 @@ import abc
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from icrl_flax.attention.decomposition import bilinear_term
@@ -34,6 +35,20 @@ class Block(abc.ABC):
     @abc.abstractmethod
     def matrices(self) -> Matrices:
         """The D×D matrices P and V."""
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """Axes of P and V before those of one layer: (L,) for L layers with weights of their own."""
+        return ()
+
+    def values(
+        self, tokens: Float[Array, "n p"], queries: Float[Array, "k d"]
+    ) -> Float[Array, " k"]:
+        """wᵀφ of each query φ, for the parameters w that the block makes of 0.
+
+        For rules whose parameters are the weights of the features, q = d.
+        """
+        return queries @ self.update(tokens, jnp.zeros(queries.shape[1], queries.dtype))
 
 
 class EffectiveBlock(Block, eqx.Module):

@@ -94,7 +94,7 @@ def train(out: Path, run: Run, save_every: int | None, resume: bool) -> int:
             bar.set_postfix(loss=f"{result.losses.mean():.1e}", refresh=False)
             if first is None:
                 first = result
-                if config.attention == "linear":  # compiles the summary's program meanwhile
+                if config.is_paper_block and config.tied:  # compiles the summary's program meanwhile
                     prefetch(TrainingResult.alignment, [result])
             if stop.status:
                 break
@@ -143,12 +143,13 @@ def _print_summary(
 ) -> None:
     tail = final.losses[-1000:]
     lines = {f"mean loss of the last {tail.size} updates": f"{tail.mean():.2e}"}
-    if final.config.attention == "linear":  # of which alone the theory speaks
-        alignment = final.alignment()
+    layers = [None] if final.config.tied else range(final.config.layers)
+    for layer in layers if final.config.is_paper_block else ():
+        alignment, of = final.alignment(layer), "" if layer is None else f", layer {layer + 1}"
         lines |= {
-            "scale c": np.array2string(np.asarray(alignment.c), precision=4, sign="+"),
-            "cosine to the theory's weights": f"{alignment.cosine:.7f}",
-            "largest entry off the theory's pattern": f"{alignment.off_pattern:.1e}",
+            f"scale c{of}": np.array2string(np.asarray(alignment.c), precision=4, sign="+"),
+            f"cosine to the theory's weights{of}": f"{alignment.cosine:.7f}",
+            f"largest entry off the theory's pattern{of}": f"{alignment.off_pattern:.1e}",
         }
     for label, name in (("generation", "generation_seconds"), ("optimisation", "update_seconds")):
         if first is not None:  # it holds the compilation, so it is counted apart

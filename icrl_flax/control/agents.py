@@ -37,9 +37,11 @@ class BlockAgent(eqx.Module):
         return cls(rule, block.with_theta(theta))
 
     def __check_init__(self) -> None:
+        if not isinstance(self.block, Block):
+            raise ValueError(f"block must answer with parameters, got {type(self.block).__name__}")
         shapes = eqx.filter_eval_shape(lambda block: tuple(block.matrices), self.block)
         for name, matrix in zip("PV", shapes, strict=True):
-            _checks.shape(name, matrix, self.rule.weights_shape)
+            _checks.shape(name, matrix, (*self.block.leading, *self.rule.weights_shape))
         for leaf in jax.tree.leaves(self.block.theta):
             _checks.finite("block", leaf)
         _checks.positive_integer("layers", self.layers)

@@ -115,7 +115,7 @@ def found(run: TrainingResult) -> tuple[list[str], list[list[str]]]:
     reached = [np.flatnonzero(stages <= float(threshold)) for threshold in THRESHOLDS]
     to = [(int(first[0]) + 1) * stage if first.size else "" for first in reached]
     closeness = ["", "", ""]
-    if config.attention == "linear":  # of which alone the theory speaks
+    if config.is_paper_block and config.tied:  # of which alone the theory speaks
         theory = run.alignment()
         with np.errstate(invalid="ignore"):  # of weights that are not finite
             # Several heads have a matrix for c.

@@ -21,7 +21,7 @@ import safetensors
 import safetensors.numpy
 
 from icrl_flax import _ambient, _checks, _files, _registry
-from icrl_flax.attention.weights import Effective, Matrices
+from icrl_flax.training.blocks import initial_block
 from icrl_flax.training.result import Run, State, TrainingResult
 
 FORMAT = 1
@@ -251,12 +251,9 @@ def load(path: Path | str) -> TrainingResult:
 def _result(path: Path, run: Run, record: dict[str, Any], tensors: Tensors) -> TrainingResult:
     """The run's result, its tensors checked."""
     rule, _, config = run
-    heads = () if rule.heads == 1 else (rule.heads,)
-    if config.parameters == "effective":
-        kind, p, q = Effective, rule.p, rule.q
-        shapes = (*heads, p, q + 1), (*heads, q, p)
-    else:
-        kind, shapes = Matrices, (rule.weights_shape, rule.weights_shape)
+    with _ambient.settled(config.dtype == "float64"):
+        wanted = jax.eval_shape(lambda key: initial_block(key, rule, config).theta, jax.random.key(0))
+    kind, shapes = type(wanted), [leaf.shape for leaf in wanted]
     theta: Any = [tensors[f"theta/{name}"] for name in kind._fields]
     losses, diverged = tensors["losses"], record["diverged_at"] >= 0
     if losses.ndim != 1:

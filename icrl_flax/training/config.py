@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from icrl_flax import _checks
+from icrl_flax.attention.deep import Attention
 
 
 def _plain(value: Any) -> Any:
@@ -44,12 +45,23 @@ class TrainingConfig(eqx.Module):
         decay_every: … each time this many MDPs are done.
         floor: fraction of the first learning rate below which it does not fall.
         gain: Xavier gain of the start of P12 and V̄21.
-        attention: the paper's linear attention, or softmax attention of the
-            same size.
+        attention: the paper's linear attention, or attention of the same size with
+            an activation of its scores.
         inverse_temperature: factor τ on the logits of softmax attention.
         parameters: train θ_eff alone, which by Proposition 3.1 is the same and
             some twenty times cheaper, or all 2D² entries of P and V.
         dtype: floating-point type of everything.
+        layers: number L of layers; the teacher makes as many sweeps of each window.
+        tied: whether all layers have the same weights.
+        prompt: what its last column holds: the parameters, and the answer is the new
+            ones; or a state's features, and the answer is its value.
+        objective: what answers are held against: the teacher's; or, for rules that
+            predict, the semi-gradient target of TD(0), sampled returns, or the policy's
+            exact values.
+        queries: values that an update learns from, each with its window, where answers
+            are values; a window is then moved on by one transition from one to the next.
+        weight_decay: factor on the weights that is added to the gradient before Adam
+            scales it; none, if not given.
 
     Raises:
         ValueError: if a value is out of range.
@@ -69,14 +81,25 @@ class TrainingConfig(eqx.Module):
     decay_every: int = _count(10)
     floor: float = 0.0
     gain: float = 0.1
-    attention: Literal["linear", "softmax"] = eqx.field(static=True, default="linear")
+    attention: Attention = eqx.field(static=True, default="linear")
     inverse_temperature: float = 1.0
     parameters: Literal["effective", "full"] = eqx.field(static=True, default="effective")
     dtype: Literal["float32", "float64"] = eqx.field(static=True, default="float32")
+    layers: int = _count(1)
+    tied: bool = eqx.field(static=True, default=True)
+    prompt: Literal["parameters", "query"] = eqx.field(static=True, default="parameters")
+    objective: Literal["teacher", "td", "monte-carlo", "true-values"] = eqx.field(
+        static=True, default="teacher"
+    )
+    queries: int = _count(64)
+    weight_decay: float | None = None
 
     def __check_init__(self) -> None:
         _checks.seed("seed", self.seed)
-        for name in ("mdps", "windows", "window_length", "mdps_per_update", "decay_every"):
+        for name in (
+            *("mdps", "windows", "window_length", "mdps_per_update", "decay_every"),
+            *("layers", "queries"),
+        ):
             _checks.positive_integer(name, getattr(self, name))
         if self.mdps % self.mdps_per_update:
             raise ValueError(
@@ -87,9 +110,26 @@ class TrainingConfig(eqx.Module):
             _checks.positive(name, getattr(self, name))
         _checks.probability("floor", self.floor)
         _checks.non_negative("gain", self.gain)
+        if self.weight_decay is not None:
+            _checks.non_negative("weight_decay", self.weight_decay)
+        if self.prompt == "query" and self.parameters != "full":
+            raise ValueError(
+                "parameters must be 'full' where prompt is 'query': θ_eff is of the other prompt, "
+                f"got {self.parameters!r}"
+            )
         for name, choices in get_type_hints(type(self)).items():
             if get_origin(choices) is Literal:
                 _checks.one_of(name, getattr(self, name), get_args(choices))
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """Axes of the weights before those of one layer: (L,) for untied layers."""
+        return () if self.tied else (self.layers,)
+
+    @property
+    def is_paper_block(self) -> bool:
+        """Whether linear layers answer with parameters: of those alone the theory speaks."""
+        return self.attention == "linear" and self.prompt == "parameters"
 
     @property
     def updates(self) -> int:
@@ -123,4 +163,7 @@ class TrainingConfig(eqx.Module):
 
     def make_optimizer(self) -> optax.GradientTransformation:
         """Adam or plain gradient descent, at the scheduled learning rate."""
-        return {"adam": optax.adam, "sgd": optax.sgd}[self.optimizer](self.rate)
+        optimizer = {"adam": optax.adam, "sgd": optax.sgd}[self.optimizer](self.rate)
+        if self.weight_decay is None:
+            return optimizer
+        return optax.chain(optax.add_decayed_weights(self.weight_decay), optimizer)

@@ -1,22 +1,15 @@
 """The inner loop: one optimiser step for each example."""
 
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import optax
 from jaxtyping import Array, Float
 
 from icrl_flax._ambient import full_precision
-from icrl_flax.attention.block import Block
-from icrl_flax.training.stream import Examples
+from icrl_flax.training.losses import Examples, Walks, sample_loss
 
-AnyBlock = TypeVar("AnyBlock", bound=Block)
-
-
-def sample_loss(predicted: Float[Array, " q"], target: Float[Array, " q"]) -> Float[Array, ""]:
-    """½‖TF_θ(H) − teacher‖², whose mean over windows is L(θ), eq. (6)."""
-    error = predicted - target
-    return error @ error / 2
+__all__ = ["Fit", "fit", "sample_loss"]
 
 
 class Fit(NamedTuple):
@@ -35,9 +28,9 @@ class Fit(NamedTuple):
 
 @full_precision
 def fit(
-    block: Block,
+    block: Any,
     optimizer: optax.GradientTransformation,
-    examples: Examples,
+    examples: Examples | Walks,
     optimizer_state: optax.OptState | None = None,
 ) -> Fit:
     """Lines 9 and 10 of Algorithm 1, over and over: predict, compare, take a step.
@@ -46,22 +39,22 @@ def fit(
     with the same shapes compiles nothing.
 
     Args:
-        block: where to start.
+        block: where to start; a `Block`, or a `QueryBlock` where the examples are walks.
         optimizer: any of Optax's.
         examples: the first axis is the update; a second one, if there is any,
-            holds examples whose losses one update averages.
+            holds examples whose losses one update averages. Their `loss` is what is
+            descended.
         optimizer_state: where the optimiser stands; at its start, if not given.
     """
     if optimizer_state is None:
         optimizer_state = optimizer.init(block.theta)
 
-    def loss(theta, example: Examples):
-        if example.u.ndim == 2:
+    def loss(theta, example: Examples | Walks):
+        if example.is_batch:
             return jax.vmap(loss, in_axes=(None, 0))(theta, example).mean()
-        predicted = block.with_theta(theta).update(example.tokens, example.u)
-        return sample_loss(predicted, example.target)
+        return example.loss(block.with_theta(theta))
 
-    def step(carry, example: Examples):
+    def step(carry, example: Examples | Walks):
         theta, optimizer_state = carry
         value, gradient = jax.value_and_grad(loss)(theta, example)
         change, optimizer_state = optimizer.update(gradient, optimizer_state, theta)

@@ -31,7 +31,8 @@ from icrl_flax.training.fit import fit
 from icrl_flax.training.kept import kept
 from icrl_flax.training.prefetch import prefetch
 from icrl_flax.training.result import Run, State, TrainingResult, joined
-from icrl_flax.training.stream import Examples, is_number, stream
+from icrl_flax.training.losses import Examples, Walks
+from icrl_flax.training.stream import is_number, stream
 
 Device: TypeAlias = jax.Device  # pyright: ignore[reportInvalidTypeForm]  JAX names it at run time
 
@@ -123,9 +124,10 @@ def _generate(
     n: int,
     mdps_per_update: int,
     dtype: DTypeLike,
-) -> Examples:
-    def one(key: Key[Array, ""], rule: Rule, family: MDPFamily) -> Examples:
-        examples = stream(key, mdps, rule, family, windows, n, dtype)
+    how: dict[str, Any],
+) -> Examples | Walks:
+    def one(key: Key[Array, ""], rule: Rule, family: MDPFamily) -> Examples | Walks:
+        examples = stream(key, mdps, rule, family, windows, n, dtype, **how)
         return in_order(examples, mdps_per_update)
 
     return _each_run(mesh, one, keys, rules, families)
@@ -135,13 +137,13 @@ def _generate(
 def _learn(
     mesh: Mesh,
     state: State,
-    examples: Examples,
+    examples: Examples | Walks,
     batch: Run,
     own: optax.GradientTransformation | None,
 ) -> tuple[State, Float[Array, "runs updates"], Bool[Array, " runs"]]:
     """The updates of a chunk; their losses; and whether all weights after it are finite."""
 
-    def one(state: State, examples: Examples, run: Run):
+    def one(state: State, examples: Examples | Walks, run: Run):
         block = block_of(state.theta, run.rule, run.config)
         done = fit(block, _optimizer(run.config, own), examples, state.optimizer_state)
         theta = done.block.theta
@@ -151,7 +153,7 @@ def _learn(
     return _each_run(mesh, one, state, examples, batch)
 
 
-def in_order(examples: Examples, mdps_per_update: int) -> Examples:
+def in_order(examples: Examples | Walks, mdps_per_update: int) -> Any:
     """Streams of MDPs, in the order in which training consumes them.
 
     Args:
@@ -262,6 +264,8 @@ def _results(
     # Copies of the last run fill the last device; nobody hears of them.
     filled = [*runs, *[runs[-1]] * (each * mesh.size - len(runs))]
     on_a_card = devices[0].platform != "cpu"
+    how = {name: getattr(config, name) for name in ("objective", "prompt", "queries")}
+    how["sweeps"] = config.layers
     size = chunk_size(config, -(-each // _ACCELERATOR) if on_a_card else each)
     done = 0 if start is None else start.mdps
     diverged_at = np.full(len(runs), -1)
@@ -271,7 +275,7 @@ def _results(
     def settled() -> Any:
         return _ambient.settled(config.dtype == "float64")
 
-    def generate(first: int) -> Examples:
+    def generate(first: int) -> Examples | Walks:
         """The examples of a chunk, given the number of its first MDP."""
         return _generate(
             mesh,
@@ -283,9 +287,10 @@ def _results(
             config.window_length,
             config.mdps_per_update,
             jnp.dtype(config.dtype),
+            how,
         )
 
-    def generated(first: int) -> tuple[Examples, float]:
+    def generated(first: int) -> tuple[Examples | Walks, float]:
         """The same, with the seconds that it took."""
         began = time.perf_counter()
         return jax.block_until_ready(generate(first)), time.perf_counter() - began

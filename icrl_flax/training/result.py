@@ -12,7 +12,6 @@ from jaxtyping import Array, Float, Int
 
 from icrl_flax import _ambient
 from icrl_flax.attention.alignment import Alignment, align
-from icrl_flax.attention.block import Block
 from icrl_flax.attention.weights import Effective, Matrices, embed, split
 from icrl_flax.control.evaluation import Evaluation, EvaluationConfig, evaluate
 from icrl_flax.mdps.families import MDPFamily, RandomMDPs
@@ -141,8 +140,8 @@ class TrainingResult:
             return jax.tree.map(lambda x: jax.device_put(np.asarray(x)[rows]), self.state.theta)
 
     @property
-    def block(self) -> Block:
-        """The block of one run."""
+    def block(self) -> Any:
+        """The block of one run, a `Block`, or a `QueryBlock` where the prompt holds a query."""
         rule, _, config = self._one("block")
         with self.settled():
             return block_of(self.theta, rule, config)
@@ -168,16 +167,33 @@ class TrainingResult:
 
     @property
     def effective(self) -> Effective:
-        """P12 and V̄21 of each block."""
+        """P12 and V̄21 of each block, and of each layer where those are untied."""
         theta = self.theta
+        if self.runs[0].config.prompt == "query":
+            raise ValueError("effective is of blocks that answer with parameters, got a query's")
         return (
             split(*theta, self.runs[0].rule.p).effective if isinstance(theta, Matrices) else theta
         )
 
-    def alignment(self) -> Alignment:
-        """The weights of one run beside the theory's, in float64 NumPy; see `align`."""
-        rule = self._one("alignment").rule
+    def alignment(self, layer: int | None = None) -> Alignment:
+        """The weights of one run beside the theory's, in float64 NumPy; see `align`.
+
+        Args:
+            layer: which of untied layers; of tied ones there is one set of weights.
+
+        Raises:
+            ValueError: if a layer is given and there is one set, or the other way round, or
+                the block does not answer with parameters.
+        """
+        rule, _, config = self._one("alignment")
         trained = jax.tree.map(lambda x: np.asarray(x, np.float64), self.effective)
+        if config.tied != (layer is None):
+            layers = "one set of weights" if config.tied else f"{config.layers} layers"
+            raise ValueError(f"layer must say which, of untied layers alone: got {layer}, {layers}")
+        if layer is not None:
+            if not 0 <= layer < config.layers:
+                raise ValueError(f"layer must lie in [0, {config.layers}), got {layer}")
+            trained = jax.tree.map(lambda x: x[layer], trained)
         numbers = jax.tree.map(lambda x: np.asarray(x) if isinstance(x, float) else x, rule)
         with _ambient.settled(x64=True), jax.default_device(jax.local_devices(backend="cpu")[0]):
             return jax.tree.map(np.asarray, _align(trained, numbers))
@@ -189,7 +205,9 @@ class TrainingResult:
             config: the protocol; made of `settings`, if not given.
             settings: fields of `EvaluationConfig`.
         """
-        rule, family, _ = self._one("evaluate")
+        rule, family, training = self._one("evaluate")
+        if training.prompt == "query":
+            raise ValueError("evaluate needs a block that answers with parameters, got a query's")
         config = EvaluationConfig(**settings) if config is None else config
         return evaluate(rule, self.block, family, config)
 

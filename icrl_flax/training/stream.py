@@ -13,27 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Int, Key
 
 from icrl_flax import _ambient
 from icrl_flax.control.closed_loop import interact
 from icrl_flax.control.tasks import draw_task
 from icrl_flax.mdps.families import MDPFamily
 from icrl_flax.rules.base import Rule
-
-
-class Examples(eqx.Module):
-    """What the block sees and should answer: a batch over the leading axes.
-
-    Args:
-        tokens: x_i, one row per transition.
-        u: the parameters before the window's update.
-        target: the teacher's parameters after it.
-    """
-
-    tokens: Float[Array, "*batch n p"]
-    u: Float[Array, "*batch q"]
-    target: Float[Array, "*batch q"]
+from icrl_flax.training.losses import Examples, Walks
+from icrl_flax.training.walks import repeated, walks_one
 
 
 def stream_one(
@@ -43,11 +31,12 @@ def stream_one(
     windows: int,
     n: int,
     dtype: DTypeLike = jnp.float32,
+    sweeps: int = 1,
 ) -> Examples:
     """One MDP of `stream`, from its birth through `windows` windows under the teacher."""
     task_key, window_key = jax.random.split(key)
     task = draw_task(task_key, rule, family, dtype)
-    u, history, target = interact(window_key, task, rule, rule.teacher, windows, n)
+    u, history, target = interact(window_key, task, rule, repeated(rule, sweeps), windows, n)
     # Tokens are by far the largest array: written once, outside the loop.
     tokens = jax.vmap(rule.tokens, in_axes=(None, 0, 0))(task.features, u, history)
     return Examples(tokens, u, target)
@@ -61,7 +50,12 @@ def stream(
     windows: int,
     n: int,
     dtype: DTypeLike = jnp.float32,
-) -> Examples:
+    *,
+    sweeps: int = 1,
+    objective: str = "teacher",
+    prompt: str = "parameters",
+    queries: int = 64,
+) -> Examples | Walks:
     """The numbered MDPs' data, in order: leading axes are MDP and window.
 
     MDP number k gets the key `fold_in(key, k)`, so that the data does not depend
@@ -76,10 +70,19 @@ def stream(
         windows: windows per MDP.
         n: transitions per window.
         dtype: floating-point type of everything.
+        sweeps: of the teacher over each window.
+        objective: what the answers are, as `TrainingConfig` has it.
+        prompt: what the prompt's last column holds, likewise.
+        queries: values in each example, where the answers are values.
+
+    Returns:
+        Examples of parameters; of values, where there is no teacher or the prompt holds
+        a query.
     """
     with _ambient.settled(jnp.dtype(dtype) == jnp.float64):
         rule, family = as_arrays((rule, family), dtype)
-        return _stream(key, mdps, rule, family, windows, n, dtype)
+        how = (sweeps, objective, prompt, queries)
+        return _stream(key, mdps, rule, family, windows, n, dtype, how)
 
 
 def as_arrays(tree: Any, dtype: DTypeLike) -> Any:
@@ -108,6 +111,14 @@ def _stream(
     windows: int,
     n: int,
     dtype: DTypeLike,
-) -> Examples:
+    how: tuple[int, str, str, int],
+) -> Examples | Walks:
     keys = jax.vmap(lambda k: jax.random.fold_in(key, k))(mdps)
-    return jax.vmap(lambda key: stream_one(key, rule, family, windows, n, dtype))(keys)
+    sweeps, objective, prompt, queries = how
+
+    def one(key: Key[Array, ""]) -> Examples | Walks:
+        if objective == "teacher" and prompt == "parameters":
+            return stream_one(key, rule, family, windows, n, dtype, sweeps)
+        return walks_one(key, rule, family, windows, n, queries, objective, sweeps, dtype)
+
+    return jax.vmap(one)(keys)

@@ -10,7 +10,14 @@ from icrl_flax.mdps.families.base import (
     checked_sample,
     kebab_case,
 )
-from icrl_flax.mdps.families.classics import Baird, BoyanChain, Garnet, GridMDPs, Loop
+from icrl_flax.mdps.families.classics import (
+    Baird,
+    BoyanChain,
+    Garnet,
+    GridMDPs,
+    Loop,
+    RandomBoyanChain,
+)
 from icrl_flax.mdps.families.random import (
     ChainMDPs,
     DeterministicMDPs,
@@ -30,6 +37,7 @@ FAMILIES = {
         TerminatingMDPs,
         RepresentableMDPs,
         BoyanChain,
+        RandomBoyanChain,
         Loop,
         Garnet,
         GridMDPs,
@@ -50,6 +58,7 @@ __all__ = [
     "GridMDPs",
     "Loop",
     "MDPFamily",
+    "RandomBoyanChain",
     "RandomMDPs",
     "RepresentableMDPs",
     "RewardLaw",

@@ -85,6 +85,44 @@ class BoyanChain(Family):
         return mdp, _own_table(self, features, rule, table)
 
 
+class RandomBoyanChain(Family):
+    """Boyan's chain with random numbers, after Wang et al. (2025): prediction alone.
+
+    From state i the walk goes one or two states on, with a chance p of one that is uniform on
+    (0.01, 0.99) and drawn for each state; from the last state but one it goes to the last, and
+    from there to any state, with chances proportional to such numbers. So are the chances of
+    the first state. The reward for leaving a state is uniform on (−1, 1). There is one action.
+
+    Args:
+        n_states: number of states S, at least 3.
+        gamma: discount γ in [0, 1).
+    """
+
+    n_states: int = eqx.field(static=True, default=10)
+    gamma: float = 0.9
+
+    def __check_init__(self) -> None:
+        _checks.positive_integer("n_states", self.n_states)
+        _checks.discount("gamma", self.gamma)
+        if self.n_states < 3:
+            raise ValueError(f"n_states must be at least 3, got {self.n_states}")
+
+    def sample(self, key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> TabularMDP:
+        """Draw one chain, its arrays in `dtype`."""
+        size = self.n_states
+        chances, back, start, reward = uniform(key, (4, size), dtype)
+        chances, back, start = (0.01 + 0.98 * each for each in (chances, back, start))
+        chances = chances.at[-2].set(1)
+        one, two = (jnp.eye(size, k=k, dtype=dtype) for k in (1, 2))
+        rows = chances[:, None] * one + (1 - chances)[:, None] * two
+        return TabularMDP(
+            transition=rows.at[-1].set(back / back.sum())[:, None],
+            reward=jnp.broadcast_to((2 * reward - 1)[:, None, None], (size, 1, size)),
+            initial=start / start.sum(),
+            gamma=jnp.asarray(self.gamma, dtype),
+        )
+
+
 class Loop(Family):
     """A ring of states with random shortcuts, after Wang et al. (2025): prediction alone.
 
