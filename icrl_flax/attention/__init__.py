@@ -7,6 +7,7 @@ from icrl_flax.attention.deep import Attention, StackedBlock, attention_weights
 from icrl_flax.attention.linear import LinearAttentionBlock, linear_attention
 from icrl_flax.attention.prompt import augment, build_prompt, readout
 from icrl_flax.attention.query import QueryBlock, query_construction, reward_row, trace_mask
+from icrl_flax.attention.similarity import Similarity, implicit_weights, similarity
 from icrl_flax.attention.softmax import softmax_attention, softmax_term
 from icrl_flax.attention.symmetry import mix, rescale
 from icrl_flax.attention.weights import (
@@ -30,6 +31,7 @@ __all__ = [
     "LinearAttentionBlock",
     "Matrices",
     "QueryBlock",
+    "Similarity",
     "SoftmaxBlock",
     "StackedBlock",
     "align",
@@ -40,6 +42,7 @@ __all__ = [
     "decompose",
     "embed",
     "identity_blocks",
+    "implicit_weights",
     "initial_effective",
     "linear_attention",
     "mix",
@@ -47,6 +50,7 @@ __all__ = [
     "readout",
     "rescale",
     "reward_row",
+    "similarity",
     "softmax_attention",
     "softmax_term",
     "split",

@@ -14,6 +14,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -127,20 +128,21 @@ def query_construction(
     and V = e eᵀ. A preconditioner C multiplies the rule's step.
 
     Args:
-        optimum: the rule's construction, of one head, or one for each layer.
+        optimum: the rule's construction, of one head.
         preconditioner: C; the identity, if not given.
 
     Raises:
-        ValueError: if the rule has several heads, or its error has the reward with another
-            factor than 1.
+        ValueError: if the rule has several heads, or the reward is not in its error alone
+            and by itself.
     """
     if np.ndim(optimum.P12) != 2:
         raise ValueError(f"optimum must be of one head, got shape {np.shape(optimum.P12)}")
     e, B = optimum.P12[:, 0], optimum.P12[:, 1:]
-    row = reward_row(optimum)
     step = optimum.V21 if preconditioner is None else preconditioner @ optimum.V21
-    if np.any(np.asarray(optimum.V21)[:, row]) or np.any(np.asarray(B)[row]):
-        raise ValueError("optimum must use the reward in its error alone")
+    if not isinstance(e, Tracer):  # of which there are no values to look at
+        row = reward_row(optimum)
+        if np.any(np.asarray(optimum.V21)[:, row]) or np.any(np.asarray(B)[row]):
+            raise ValueError("optimum must use the reward in its error alone")
     return Matrices(step.T @ B.T, jnp.outer(e, e))
 
 

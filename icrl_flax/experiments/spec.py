@@ -301,6 +301,8 @@ def _run(file: str, settings: Settings) -> Run:
         except ValueError as error:
             raise ValueError(f"{file}: {section}.{error}") from error
     run = Run(*parts)
+    if run.config.prompt == "query":
+        raise ValueError(f"{file}: training.prompt must be 'parameters': sweeps keep θ_eff")
     try:
         check_fit(run.rule, run.family)
     except ValueError as error:

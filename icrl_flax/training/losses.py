@@ -52,8 +52,8 @@ class Walks(eqx.Module):
         discounts: γ, or 0 where an episode ended; 0 everywhere unless TD(0) is the objective.
     """
 
-    tokens: Float[Array, "*batch n+k p"]
-    queries: Float[Array, "*batch k+1 d"]
+    tokens: Float[Array, "*batch steps p"]
+    queries: Float[Array, "*batch asked d"]
     target: Float[Array, "*batch k"]
     discounts: Float[Array, "*batch k"]
 
