@@ -21,7 +21,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 import icrl_flax as icrl
 from icrl_flax.attention import QueryBlock, query_construction, similarity
@@ -32,7 +31,7 @@ from icrl_flax.training import fit, in_order, initial_block, stream
 from icrl_flax.training.checkpoint import provenance
 
 RULE, FAMILY, N, HELD_OUT = Td(d=4, alpha=1.0), RandomBoyanChain(), 30, 100
-STEP, REFERENCE = 250, 1000  # chains between two measurements; and for the step size
+STEP, REFERENCE = 250, 500  # chains between two measurements; and for the step size
 BASE = icrl.TrainingConfig(
     mdps=5000,
     windows=5,
@@ -61,7 +60,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "tanh": {"attention": "tanh"},
 }
 """What each variant changes of `BASE`. The first is the main job of Wang et al."""
-COLUMNS = ("implicit_weights", "sensitivity", "value_difference", "value_error")
+COLUMNS = (
+    *("implicit_weights", "sensitivity", "value_difference"),
+    *("value_error", "reference_error"),
+)
 
 
 class Constructed(eqx.Module):
@@ -122,8 +124,10 @@ def measured(block: Any, reference: Any, cases: Any) -> dict[str, Any]:
 
     def one(tokens: Any, phi: Any, shares: Any, truth: Any) -> dict[str, Any]:
         beside = similarity(block, reference, tokens, phi, shares)
-        error = shares @ (block.values(tokens, phi) - truth) ** 2
-        return {**beside._asdict(), "value_error": error}
+        error, other = (
+            shares @ (each.values(tokens, phi) - truth) ** 2 for each in (block, reference)
+        )
+        return {**beside._asdict(), "value_error": error, "reference_error": other}
 
     return jax.tree.map(jnp.mean, jax.vmap(one)(*cases))
 
@@ -184,23 +188,17 @@ def rows_of(name: str, config: icrl.TrainingConfig, seed: int) -> list[dict[str,
 
 
 def write(out: Path, rows: list[dict[str, Any]], record: dict[str, Any]) -> None:
-    """Everything so far: curves of the main job, and the ends of all."""
+    """Everything so far, one row for each variant, seed and moment; and what made it."""
     out.mkdir(parents=True, exist_ok=True)
-    last = max(row["mdps"] for row in rows)
-    parts = {
-        "curves.csv": [row for row in rows if row["variant"] in ("main", *CONSTRUCTED)],
-        "table.csv": [row for row in rows if row["mdps"] == last],
-    }
-    for file, some in parts.items():
-        with (out / file).open("w", newline="", encoding="utf-8") as lines:
-            table = csv.DictWriter(lines, list(rows[0]), lineterminator="\n")
-            table.writeheader()
-            table.writerows(some)
+    with (out / "runs.csv").open("w", newline="", encoding="utf-8") as lines:
+        table = csv.DictWriter(lines, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
     (out / "provenance.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:
-    """Run every variant, and write after each seed."""
+    """Run every variant, and write after each seed; what is there already stays."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=20, help="of the main job")
@@ -209,32 +207,37 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="some variants alone")
     options = parser.parse_args()
     base = dataclasses.replace(BASE, mdps=options.mdps)
-    record: dict[str, Any] = {
+    jax.config.update("jax_default_matmul_precision", "highest")
+    rows, record = before(options.out)
+    record |= {
         "command": f"python experiments/trained_depth.py --out {options.out.name}",
-        "seeds": options.seeds,
-        "other_seeds": options.others,
         "held_out": HELD_OUT,
         "base": {k: v for k, v in vars(base).items() if k != "seed"},
         "variants": VARIANTS | {name: {} for name in CONSTRUCTED},
         "environment": provenance() | {"processor": platform.machine()},
-        "seconds": {},
     }
-    rows: list[dict[str, Any]] = []
-    last = base.mdps
-    order = ["main", *CONSTRUCTED, *(name for name in VARIANTS if name != "main")]
-    jax.config.update("jax_default_matmul_precision", "highest")
-    for name in order:
+    for name in ("main", *CONSTRUCTED, *list(VARIANTS)[1:]):
         if options.only and name not in options.only:
             continue
         config = dataclasses.replace(base, **VARIANTS.get(name, {}))
-        count = options.seeds if name == "main" else options.others
-        began = time.perf_counter()
-        for seed in range(count):
+        for seed in range(options.seeds if name == "main" else options.others):
+            if any((row["variant"], int(row["seed"])) == (name, seed) for row in rows):
+                continue
+            began = time.perf_counter()
             rows += rows_of(name, config, seed)
-            record["seconds"][name] = round(time.perf_counter() - began, 1)
+            seconds = round(time.perf_counter() - began, 1)
+            record.setdefault("seconds", {})[f"{name}, seed {seed}"] = seconds
             write(options.out, rows, record)
-        ends = [float(r["value_error"]) for r in rows if (r["variant"], r["mdps"]) == (name, last)]
-        print(f"{name}: {record['seconds'][name]} s, value error {np.mean(ends):.4f}", flush=True)
+            print(f"{name}, seed {seed}: {seconds} s, {rows[-1]}", flush=True)
+
+
+def before(out: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """What an interrupted call has written; `runs.csv` holds every row."""
+    if not (out / "runs.csv").exists():
+        return [], {}
+    with (out / "runs.csv").open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    return rows, json.loads((out / "provenance.json").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -80,6 +80,13 @@ def repeat(
     return jax.lax.scan(step, start, None if tied else theta, length=layers, unroll=unroll)[0]
 
 
+def split_top(theta: Any, tied: bool) -> tuple[Any, Any]:
+    """The weights of all layers but the last, and those of the last."""
+    if tied:
+        return theta, theta
+    return jax.tree.map(lambda leaf: leaf[:-1], theta), jax.tree.map(lambda leaf: leaf[-1], theta)
+
+
 def check_depth(theta: Any, layers: int, tied: bool, attention: str) -> None:
     """Refuse weights without the leading axis of untied layers, and what is no activation.
 
@@ -164,8 +171,7 @@ class StackedBlock(Block, eqx.Module):
                 self.layers,
                 self.tied,
             )
-        below: Any = self.theta if self.tied else jax.tree.map(lambda x: x[:-1], self.theta)
-        top: Any = self.theta if self.tied else jax.tree.map(lambda x: x[-1], self.theta)
+        below, top = split_top(self.theta, self.tied)
         H = build_prompt(tokens, u)
         if self.layers > 1:
             H = repeat(self._on_prompt, H, below, self.layers - 1, self.tied)

@@ -19,7 +19,13 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from icrl_flax._ambient import full_precision
-from icrl_flax.attention.deep import Attention, attention_weights, check_depth, repeat
+from icrl_flax.attention.deep import (
+    Attention,
+    attention_weights,
+    check_depth,
+    repeat,
+    split_top,
+)
 from icrl_flax.attention.weights import Effective, Matrices
 
 
@@ -108,8 +114,10 @@ class QueryBlock(eqx.Module):
             half = S + A @ S
             return half + half @ A.T, Q + A @ Q
 
-        _, Q = repeat(layer, (S, Q), self.theta, self.layers, self.tied)
-        return -Q[self.row]
+        below, top = split_top(self.theta, self.tied)
+        if self.layers > 1:
+            S, Q = repeat(layer, (S, Q), below, self.layers - 1, self.tied)
+        return -(Q + top.V @ (S @ (top.P @ Q)))[self.row]
 
     def value(
         self, tokens: Float[Array, "n p"], query: Float[Array, " d"]
