@@ -29,6 +29,7 @@ from icrl_flax.mdps import RandomBoyanChain, policy_value, stationary_distributi
 from icrl_flax.rules.td import Td
 from icrl_flax.training import fit, in_order, initial_block, stream
 from icrl_flax.training.checkpoint import provenance
+from icrl_flax.training.loop import keys as keys_of
 
 RULE, FAMILY, N, HELD_OUT = Td(d=4, alpha=1.0), RandomBoyanChain(), 30, 100
 STEP, REFERENCE = 250, 500  # chains between two measurements; and for the step size
@@ -136,7 +137,7 @@ def started(name: str, seed: int, config: icrl.TrainingConfig) -> Any:
     """The block of a variant before its first update."""
     if name in CONSTRUCTED:
         return Constructed(CONSTRUCTED[name](config.layers), config.layers)
-    keys, _ = icrl.training.loop.keys([seed])
+    keys, _ = keys_of([seed])
     return initial_block(keys[0], RULE, config)
 
 
@@ -151,7 +152,7 @@ def learn(block: Any, state: Any, key: Any, mdps: Any, config: icrl.TrainingConf
 
 def learnt(name: str, seed: int, config: icrl.TrainingConfig) -> tuple[list[int], list[Any]]:
     """A variant's block after every `STEP` chains, on the data that its seed stands for."""
-    _, keys = icrl.training.loop.keys([seed])
+    _, keys = keys_of([seed])
     block = started(name, seed, config)
     state = config.make_optimizer().init(block.theta)
     at, blocks = [0], [block]

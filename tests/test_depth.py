@@ -1,4 +1,4 @@
-"""Several layers: the one-layer case bit for bit, constructions of 40 layers, files, the command."""
+"""Several layers: one of them bit for bit, constructions of 40, files, the command."""
 
 import dataclasses
 
@@ -200,9 +200,11 @@ CONFIGS = [
 def test_what_is_saved_is_loaded(settings, tmp_path):
     config = icrl.TrainingConfig(**TINY, **settings)
     result = icrl.train(Td(d=2), RandomBoyanChain(5), config)
-    assert np.isfinite(result.losses).all() and result.losses.shape == (8,)
+    assert np.isfinite(result.losses).all()
+    assert result.losses.shape == (8,)
     back = icrl.load(result.save(tmp_path / "run"))
-    assert back.runs == result.runs and type(back.block) is type(result.block)
+    assert back.runs == result.runs
+    assert type(back.block) is type(result.block)
     for here, there in zip(back.theta, result.theta, strict=True):
         np.testing.assert_array_equal(here, there)
     if config.prompt == "query":
@@ -258,5 +260,6 @@ def test_one_command(tmp_path, capsys):
         --schedule=constant --weight-decay=5e-7 --out"""
     assert main([*words.split(), str(tmp_path / "run")]) == 0
     result = icrl.load(tmp_path / "run")
-    assert result.losses.shape == (20,) and result.block.layers == 3
+    assert result.losses.shape == (20,)
+    assert result.block.layers == 3
     assert "mean loss of the last 20 updates" in capsys.readouterr().out

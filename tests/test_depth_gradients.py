@@ -6,6 +6,7 @@ part of the loss at θ + 1e-30 i, exact to rounding.
 """
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -198,7 +199,7 @@ def test_targets_without_a_teacher():
     np.testing.assert_array_equal(phi[asked], walk.queries)
     np.testing.assert_allclose(walk.target, reward[asked[:-1]], rtol=1e-12)
     np.testing.assert_allclose(walk.discounts, 0.9)
-    for state, following in zip(asked, asked[1:], strict=False):
+    for state, following in itertools.pairwise(asked):
         assert chain[state, following] > 0
 
     truth = example("query", "true-values", 1)
@@ -268,7 +269,7 @@ def test_a_scale_of_each_layer_is_conserved(form, attention, objective):
 
 
 def test_of_the_inert_blocks_depth_wakes_one_row_alone():
-    """With zeros in the free entries, of those only V21's first row has a gradient below the top."""
+    """Of the free entries at 0 only V21's first row has a gradient, below the top layer."""
     settings = config(("parameters", "full"), "linear", 3, False)
     theta = initial_block(jax.random.key(4), RULE, settings).theta
     theta = jax.tree.map(lambda x: 5 * x, theta)
@@ -283,5 +284,7 @@ def test_of_the_inert_blocks_depth_wakes_one_row_alone():
     awake["V̄21"] = np.abs(blocks.V21_bar).max(axis=(1, 2)) > 1e-12
     awake["first row"] = np.abs(blocks.V21[:, 0]).max(axis=1) > 1e-12
     for name, layers in awake.items():
-        expected = {"P12": [1, 1, 1], "V̄21": [1, 1, 1], "first row": [1, 1, 0]}.get(name, [0, 0, 0])
+        expected = {"P12": [1, 1, 1], "V̄21": [1, 1, 1], "first row": [1, 1, 0]}.get(
+            name, [0, 0, 0]
+        )
         assert layers.tolist() == [bool(x) for x in expected], name

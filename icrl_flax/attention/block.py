@@ -38,7 +38,7 @@ class Block(abc.ABC):
 
     @property
     def leading(self) -> tuple[int, ...]:
-        """Axes of P and V before those of one layer: (L,) for L layers with weights of their own."""
+        """Axes of P and V before those of one layer: (L,) for L untied layers."""
         return ()
 
     def values(

@@ -154,9 +154,7 @@ class StackedBlock(Block, eqx.Module):
 
         return change
 
-    def _on_prompt(
-        self, H: Float[Array, "D columns"], theta: Matrices
-    ) -> Float[Array, "D columns"]:
+    def _on_prompt(self, H: Float[Array, "D columns"], theta: Any) -> Float[Array, "D columns"]:
         """One layer that is held as P and V: it writes into every column."""
         if self.attention == "linear":
             return linear_attention(*theta, H)

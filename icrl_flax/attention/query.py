@@ -119,9 +119,7 @@ class QueryBlock(eqx.Module):
             S, Q = repeat(layer, (S, Q), below, self.layers - 1, self.tied)
         return -(Q + top.V @ (S @ (top.P @ Q)))[self.row]
 
-    def value(
-        self, tokens: Float[Array, "n p"], query: Float[Array, " d"]
-    ) -> Float[Array, ""]:
+    def value(self, tokens: Float[Array, "n p"], query: Float[Array, " d"]) -> Float[Array, ""]:
         """The value of one query."""
         return self.values(tokens, query[None])[0]
 
@@ -132,8 +130,8 @@ def query_construction(
     """P and V with which a layer of `QueryBlock` takes a rule's step from parameters at 0.
 
     A rule with P⋆12 w̃ = e + B u, where e picks the reward, adds (1/n) Σ_j δ_j V̄⋆21 x_j to u.
-    That changes the error δ_i = x_iᵀ(e + B u) by (1/n) Σ_j δ_j x_iᵀ B V̄⋆21 x_j. So P = (C V̄⋆21)ᵀ Bᵀ
-    and V = e eᵀ. A preconditioner C multiplies the rule's step.
+    That changes the error δ_i = x_iᵀ(e + B u) by (1/n) Σ_j δ_j x_iᵀ B V̄⋆21 x_j. So
+    P = (C V̄⋆21)ᵀ Bᵀ and V = e eᵀ. A preconditioner C multiplies the rule's step.
 
     Args:
         optimum: the rule's construction, of one head.
@@ -177,4 +175,3 @@ def trace_mask(n: int, decay: float, dtype: DTypeLike = float) -> Float[Array, "
     """
     ages = np.subtract.outer(np.arange(n), np.arange(n))
     return jnp.asarray(np.where(ages >= 0, float(decay) ** np.maximum(ages, 0), 0), dtype)
-

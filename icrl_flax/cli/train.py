@@ -94,7 +94,9 @@ def train(out: Path, run: Run, save_every: int | None, resume: bool) -> int:
             bar.set_postfix(loss=f"{result.losses.mean():.1e}", refresh=False)
             if first is None:
                 first = result
-                if config.is_paper_block and config.tied:  # compiles the summary's program meanwhile
+                if (
+                    config.is_paper_block and config.tied
+                ):  # compiles the summary's program meanwhile
                     prefetch(TrainingResult.alignment, [result])
             if stop.status:
                 break

@@ -30,9 +30,7 @@ def block_of(theta: Any, rule: Rule, config: TrainingConfig) -> Block | QueryBlo
             or an objective that the rule does not fit.
     """
     if config.attention == "softmax" and rule.heads > 1:
-        raise ValueError(
-            f"attention 'softmax' has one head, got {rule.name()} with {rule.heads}"
-        )
+        raise ValueError(f"attention 'softmax' has one head, got {rule.name()} with {rule.heads}")
     if config.prompt == "query" or config.objective != "teacher":
         check_values(rule)
     deep = (config.layers, config.tied, config.attention, config.inverse_temperature)
@@ -48,9 +46,7 @@ def block_of(theta: Any, rule: Rule, config: TrainingConfig) -> Block | QueryBlo
     return LinearAttentionBlock.from_matrices(P, V, rule.p)
 
 
-def initial_block(
-    key: Key[Array, ""], rule: Rule, config: TrainingConfig
-) -> Block | QueryBlock:
+def initial_block(key: Key[Array, ""], rule: Rule, config: TrainingConfig) -> Block | QueryBlock:
     """A block as training starts it: P12 and V̄21 Xavier-normal, zero elsewhere (§4).
 
     All forms start from the same numbers for the same key. Untied layers are drawn one by

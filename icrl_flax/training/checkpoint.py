@@ -252,7 +252,9 @@ def _result(path: Path, run: Run, record: dict[str, Any], tensors: Tensors) -> T
     """The run's result, its tensors checked."""
     rule, _, config = run
     with _ambient.settled(config.dtype == "float64"):
-        wanted = jax.eval_shape(lambda key: initial_block(key, rule, config).theta, jax.random.key(0))
+        wanted = jax.eval_shape(
+            lambda key: initial_block(key, rule, config).theta, jax.random.key(0)
+        )
     kind, shapes = type(wanted), [leaf.shape for leaf in wanted]
     theta: Any = [tensors[f"theta/{name}"] for name in kind._fields]
     losses, diverged = tensors["losses"], record["diverged_at"] >= 0

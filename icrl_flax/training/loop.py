@@ -29,9 +29,9 @@ from icrl_flax.training.blocks import block_of, initial_block
 from icrl_flax.training.config import TrainingConfig
 from icrl_flax.training.fit import fit
 from icrl_flax.training.kept import kept
+from icrl_flax.training.losses import Examples, Walks
 from icrl_flax.training.prefetch import prefetch
 from icrl_flax.training.result import Run, State, TrainingResult, joined
-from icrl_flax.training.losses import Examples, Walks
 from icrl_flax.training.stream import is_number, stream
 
 Device: TypeAlias = jax.Device  # pyright: ignore[reportInvalidTypeForm]  JAX names it at run time

@@ -189,7 +189,9 @@ class TrainingResult:
         trained = jax.tree.map(lambda x: np.asarray(x, np.float64), self.effective)
         if config.tied != (layer is None):
             layers = "one set of weights" if config.tied else f"{config.layers} layers"
-            raise ValueError(f"layer must say which, of untied layers alone: got {layer}, {layers}")
+            raise ValueError(
+                f"layer must say which, of untied layers alone: got {layer}, {layers}"
+            )
         if layer is not None:
             if not 0 <= layer < config.layers:
                 raise ValueError(f"layer must lie in [0, {config.layers}), got {layer}")

@@ -32,8 +32,11 @@ def check_values(rule: Rule) -> None:
     Raises:
         ValueError: unless it predicts discounted values with tokens as TD(0)'s and u = w.
     """
-    fits = isinstance(rule, PredictionRule) and rule.discounted and rule.heads == 1
-    if not (fits and rule.p == 2 * rule.d + 1 and rule.q == rule.d):
+    if not (
+        isinstance(rule, PredictionRule)
+        and rule.discounted
+        and (rule.heads, rule.p, rule.q) == (1, 2 * rule.d + 1, rule.d)
+    ):
         raise ValueError(
             "rule must predict discounted values from tokens of one transition each, as 'td' "
             f"does, where values are trained or the prompt holds a query; got {rule.name()!r}"
@@ -77,6 +80,7 @@ def walk_one(
     tokens = rule.tokens(features, task.u, walk)
     asked = walk.states[n + 1 :]  # each window's query
     discounts = jnp.zeros(queries, dtype)
+    target: Any
     if objective == "td":
         target, discounts = walk.rewards[n + 1 :], walk.discounts[n + 1 :]
     elif objective == "true-values":
@@ -105,7 +109,7 @@ def _taught(
 ) -> Float[Array, " q"]:
     """The teacher's parameters after the k-th window, from 0."""
 
-    def part(column: Array, length: int) -> Array:
+    def part(column: Any, length: int) -> Array:
         return jax.lax.dynamic_slice_in_dim(column, k, length)
 
     window = Window(
