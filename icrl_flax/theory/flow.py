@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from icrl_flax import _checks
 from icrl_flax.attention.weights import Effective
+from icrl_flax.theory.manifold import norm
 
 EXPLICIT = diffrax.Tsit5()
 
@@ -90,6 +91,23 @@ def gradient_flow(
     flow, arrived = run(loss, c, delta, times, *accuracy, max_steps, solver)
     _check(arrived, times[-1], max_steps, rtol, atol)
     return flow
+
+
+@eqx.filter_jit
+def slopes(loss: Loss, c: Float[Array, " runs"], flow: Flow) -> Float[Array, "runs T"]:
+    """‖∇L‖ at every saved point of every flow; d log L/dt is −‖∇L‖²/L.
+
+    Args:
+        loss: L and ∇L.
+        c: the scales from which the flows count Δ.
+        flow: a batch.
+    """
+
+    def one(run):
+        c, path = run
+        return jax.lax.map(lambda delta: norm(loss.gradient(c, delta)), path)
+
+    return jax.lax.map(one, (c, flow.delta))
 
 
 def _check(arrived: Bool[Array, "*runs"], time: Any, max_steps: int, rtol: Any, atol: Any) -> None:

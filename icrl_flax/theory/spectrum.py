@@ -223,6 +223,31 @@ def linearised_slope(modes: Modes, times: Float[np.ndarray, " T"]) -> Float[np.n
     return -2 * (decayed @ (rates**2 * squares)) / (decayed @ (rates * squares))
 
 
+def linearised(
+    moments: SecondMoments,
+    c: float,
+    delta: Effective,
+    times: Float[np.ndarray, " T"],
+    iterations: int | None = None,
+) -> tuple[Float[np.ndarray, " T"], Float[np.ndarray, " T"]]:
+    """L(t) and d log L/dt of the flow of the Hessian at θ̄(c), from the normal part of Δ.
+
+    Args:
+        moments: of the population.
+        c: scale of the point θ̄(c).
+        delta: Δ at the first of the times.
+        times: t.
+        iterations: of `lanczos`; without it every mode is taken, from the dense Hessian.
+    """
+    normal = project_normal(moments.optimum, c, delta)
+    if iterations is None:
+        found = modes(moments, c, normal)
+    else:
+        found = lanczos(moments, c, normal, iterations)
+    since = np.asarray(times) - times[0]
+    return linearised_loss(found, since), linearised_slope(found, since)
+
+
 class Products(scipy.sparse.linalg.LinearOperator):
     """A matrix that SciPy knows only by its products with vectors.
 
