@@ -29,9 +29,17 @@ from icrl_flax.theory.certificate import (
 from icrl_flax.theory.chebyshev import RungeKuttaChebyshev
 from icrl_flax.theory.counterexample import Inertia, Ring, as_floats, inertia
 from icrl_flax.theory.critical import critical_points, least_ratio, pl_ratio
-from icrl_flax.theory.cubic import CubicMoments, CubicTheta
+from icrl_flax.theory.cubic import CubicMoments, CubicTheta, cubic_starts
 from icrl_flax.theory.ends import Ends, ends
-from icrl_flax.theory.flow import Flow, Settled, descend, gradient_flow, settle, slopes
+from icrl_flax.theory.flow import (
+    Flow,
+    Settled,
+    descend,
+    first_below,
+    gradient_flow,
+    settle,
+    slopes,
+)
 from icrl_flax.theory.guarantee import (
     Constants,
     Guarantee,
@@ -137,11 +145,13 @@ __all__ = [
     "constants",
     "correlation",
     "critical_points",
+    "cubic_starts",
     "descend",
     "draw_population",
     "edge",
     "ends",
     "escape",
+    "first_below",
     "fold_pairs",
     "gradient_flow",
     "hill",
