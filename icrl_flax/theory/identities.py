@@ -51,7 +51,7 @@ def identities(
 def _errors(
     rule: Sarsa | ActorCritic, case: Case, delta: Effective, junk: tuple[Array, Array]
 ) -> dict[str, Float[Array, ""]]:
-    optimum, u = rule.optimum(jnp.float64), case.u
+    optimum, u, c = rule.optimum(jnp.float64), jnp.asarray(case.u), jnp.asarray(case.c)
     tokens = rule.tokens(case.features, u, case.window)
     teacher = rule.teacher(case.features, u, case.window)
     one, H = Population(tokens[None], u[None], optimum), build_prompt(tokens, u)
@@ -62,15 +62,16 @@ def _errors(
     def loss(P, V):
         return ((answer(P, V) - teacher) ** 2).sum() / 2
 
-    theta = Effective(*(a + b for a, b in zip(rescale(optimum, case.c), delta, strict=True)))
-    P, V = embed(theta, case.free)
-    X, Y = one.terms(case.c, delta)
+    theta = Effective(*(a + b for a, b in zip(rescale(optimum, c), delta, strict=True)))
+    P, V = embed(theta, (jnp.asarray(case.free[0]), jnp.asarray(case.free[1])))
+    X, Y = one.terms(c, delta)
     td_errors, rows = _from_definition(rule, case, one)
     b, through = td_errors @ tokens / tokens.shape[0], optimum.P12 @ augment(u)
-    anywhere, block = (split(*jax.grad(loss, (0, 1))(*each), rule.p) for each in (junk, (P, V)))
+    slope = jax.grad(loss, (0, 1))
+    anywhere, block = (split(*slope(*each), p=rule.p) for each in (junk, (P, V)))
     inert = [anywhere.P11, anywhere.P21, anywhere.V11, anywhere.V12]
     inert += [anywhere.V21[0], anywhere.V22[0]]
-    lemma_c1 = decompose(split(*junk, rule.p), tokens, u).total
+    lemma_c1 = decompose(split(*junk, p=rule.p), tokens, u).total
     return {
         "X + Y = block − teacher": _apart(X[0] + Y[0], answer(P, V) - teacher),
         "A = αR, rows of Σ̂": _apart(one.A[0], rows),
@@ -87,7 +88,7 @@ def _from_definition(
 ) -> tuple[Float[Array, " n"], Float[Array, "q p"]]:
     """The TD errors from values and rewards, and A from rows of Σ̂, not from the construction."""
     d, features, window, sigma = rule.d, case.features, case.window, one.sigma[0]
-    w = case.u[-d:]
+    w = jnp.asarray(case.u)[-d:]
     if isinstance(rule, Sarsa):
         values = features[window.states, window.actions] @ w
         rows = rule.alpha * sigma[:d]  # αR

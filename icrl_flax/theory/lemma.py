@@ -36,20 +36,20 @@ class Measured(NamedTuple):
         along: ⟨∇L, Δ⟩.
     """
 
-    c: Float[np.ndarray, " points"]
-    U: Float[np.ndarray, " points"]
-    W: Float[np.ndarray, " points"]
-    from_U: Float[np.ndarray, " points"]
-    from_W: Float[np.ndarray, " points"]
-    X: Float[np.ndarray, " points"]
-    Y: Float[np.ndarray, " points"]
-    XY: Float[np.ndarray, " points"]
-    loss: Float[np.ndarray, " points"]
-    slope: Float[np.ndarray, " points"]
-    along: Float[np.ndarray, " points"]
+    c: Float[Array | np.ndarray, " points"]
+    U: Float[Array | np.ndarray, " points"]
+    W: Float[Array | np.ndarray, " points"]
+    from_U: Float[Array | np.ndarray, " points"]
+    from_W: Float[Array | np.ndarray, " points"]
+    X: Float[Array | np.ndarray, " points"]
+    Y: Float[Array | np.ndarray, " points"]
+    XY: Float[Array | np.ndarray, " points"]
+    loss: Float[Array | np.ndarray, " points"]
+    slope: Float[Array | np.ndarray, " points"]
+    along: Float[Array | np.ndarray, " points"]
 
     @property
-    def square(self) -> Float[np.ndarray, " points"]:
+    def square(self) -> Float[Array | np.ndarray, " points"]:
         """‖Δ‖²."""
         return self.U + self.W
 
@@ -103,7 +103,7 @@ def _measure(population: Population, c: Float[Array, " points"], delta: Effectiv
     return jax.lax.map(one, (c, delta))
 
 
-def slack(measured: Measured, g: Guarantee) -> dict[str, Float[np.ndarray, " points"]]:
+def slack(measured: Measured, g: Guarantee) -> dict[str, Float[Array | np.ndarray, " points"]]:
     """Larger side over smaller side of every inequality of the lemma's proof.
 
     A number below 1 is a violation. The name of an inequality begins with its step; the last

@@ -1,7 +1,7 @@
 """Optimisers with steps of finite length, and how they change the flow's invariant."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +42,8 @@ def take_steps(
         def step(number: Any, carry: Any) -> Any:
             theta, state, total = carry
             change, state = optimizer.update(slope(theta, number), state, theta)
-            return optax.apply_updates(theta, change), state, total + imbalance(change)
+            total += imbalance(cast(Effective, change))  # as θ is
+            return optax.apply_updates(theta, change), state, total
 
         first = (theta, optimizer.init(theta), jnp.zeros(()))
         theta, _, total = jax.lax.fori_loop(0, steps, step, first)
