@@ -7,10 +7,11 @@ from matplotlib.figure import Figure
 
 from icrl_flax.plots.theme import PALETTE
 
-Ratios = dict[str, Float[np.ndarray, " points"]]
 
-
-def slack_figure(ratios: dict[str, Ratios], hostile: dict[str, Ratios] | None = None) -> Figure:
+def slack_figure(
+    ratios: dict[str, dict[str, Float[np.ndarray, "..."]]],
+    hostile: dict[str, dict[str, Float[np.ndarray, "..."]]] | None = None,
+) -> Figure:
     """Larger side over smaller side, on a logarithmic axis: a panel each, a box per inequality.
 
     Args:
