@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 import scipy.sparse.linalg
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from icrl_flax import _checks
 from icrl_flax.attention.weights import Effective
@@ -52,7 +52,7 @@ class SecondMoments(NamedTuple):
         """[vec(U) ; vec(W)]."""
         return np.concatenate([np.asarray(block).ravel() for block in delta])
 
-    def unflatten(self, vector: Float[np.ndarray, " both"]) -> Effective:
+    def unflatten(self, vector: Float[Array | np.ndarray, " both"]) -> Effective:
         """The inverse of `flatten`."""
         (p, width), (q, _) = self.shapes
         U, W = vector[: p * width].reshape(p, width), vector[p * width :].reshape(q, p)
