@@ -39,12 +39,12 @@ class CubicTheta(NamedTuple):
         return Effective(self.P12, self.V21)
 
     @property
-    def S(self) -> Float[Array, "*batch q+1 q+1"]:
+    def S(self) -> Float[Array, "*batch width width"]:
         """The symmetric part of P22, the only one that the loss sees."""
         return (self.P22 + jnp.swapaxes(self.P22, -1, -2)) / 2
 
     @property
-    def K(self) -> Float[Array, "*batch q+1 q+1"]:
+    def K(self) -> Float[Array, "*batch width width"]:
         """The antisymmetric part of P22, which the gradient flow leaves alone."""
         return self.P22 - self.S
 
