@@ -219,3 +219,15 @@ def test_factors_figure_has_a_panel_for_each_factor_and_result():
         (filled,) = (line for line in axes.lines if line.get_zorder() == 5)
         np.testing.assert_array_equal(filled.get_ydata(), [1.0])
         assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2"]
+
+
+def test_slack_figure_has_a_box_for_each_inequality_and_crosses_for_hostile_points():
+    rows = {"a ≥ b": np.array([1.0, 2.0, 5.0]), "c ≥ d": np.array([3.0, 4.0, 9.0])}
+    figure = plots.slack_figure({"one": rows, "two": rows}, {"one": rows, "two": rows})
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["one", "two"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(rows)
+    crosses = [line for line in figure.axes[1].lines if line.get_marker() == "x"]
+    assert [line.get_xdata().tolist() for line in crosses] == [x.tolist() for x in rows.values()]
+    assert figure.axes[0].get_xscale() == "log"
+    alone = plots.slack_figure({"one": rows})
+    assert not [line for line in alone.axes[0].lines if line.get_marker() == "x"]

@@ -15,9 +15,14 @@ from icrl_flax.theory import (
     Guarantee,
     Richness,
     constants,
+    largest_eigenvalue,
+    lost_factors,
     nearest_scale,
     richness,
+    second_moments,
     sharpest_radius,
+    short_path_start,
+    smallest_eigenvalues,
     tube_points,
 )
 
@@ -249,3 +254,26 @@ def test_lemma_c2_on_a_population(name):
     assert (squares / 2 >= guarantee.mu * loss).all()
     assert (squares / 2 >= guarantee.mu_sharp * loss).all()
     assert (np.sqrt(squares) <= guarantee.K * np.sqrt(loss)).all()
+
+
+def test_the_short_path_allows_more_than_condition_12():
+    g = Guarantee(NUMBERS, LOW, HIGH, 0.3 * GUARANTEE.largest_radius)
+    short = g.short_path_radius(INNER)
+    length = (math.sqrt(g.M0) + g.C_Q * g.r) / math.sqrt(g.mu_sharp)
+    assert short == pytest.approx(min(g.r, g.eta(INNER) / (1 + length)))
+    assert short > g.start_radius(INNER, sharp=True) > g.start_radius(INNER)
+    assert short <= short_path_start(NUMBERS, (LOW, HIGH), INNER)
+
+
+def test_the_factors_multiply_to_the_ratio():
+    population, _ = random_population(RULES["sarsa"])
+    moments = second_moments(population)
+    rich = richness(population, moments)
+    known = constants(rich, population.optimum)
+    c = 0.9
+    g = sharpest_radius(known, (c / 1.25, 1.25 * c), (c / 1.1, 1.1 * c))
+    lowest = float(smallest_eigenvalues(moments, c, 1)[0][0])
+    largest = max(largest_eigenvalue(moments, end)[0] for end in (g.low, g.high))
+    factors = lost_factors(g, rich, c, lowest, largest)
+    assert math.prod(factors.values()) == pytest.approx(g.mu / lowest, rel=1e-12)
+    assert all(0 < factor <= 1 + 1e-12 for factor in factors.values())

@@ -13,9 +13,11 @@ from icrl_flax.control.tasks import draw_task
 from icrl_flax.theory import (
     Moments,
     Population,
+    alternating_parameters,
     bootstrap,
     kappa_0,
     kappa_r,
+    largest_parameters,
     project_normal,
     richness,
     second_moments,
@@ -245,3 +247,12 @@ def test_kappa_0_of_one_hot_features_is_zero():
     """Different indicators never meet in Σ̂, whatever the discounts."""
     lower, upper = kappa_0(Moments.of(one_hot_population(discounts=(0.3, 0.9))))
     assert lower == upper == 0
+
+
+@pytest.mark.parametrize("d", [2, 6, 36])
+def test_no_life_outgrows_the_inequality(d):
+    rule = Sarsa(d=d)
+    reached = alternating_parameters(rule, 0.5, 5)
+    factor = abs(1 - rule.alpha * 1.5 * d)
+    assert reached == pytest.approx(np.sqrt(1 + d * factor**8), rel=1e-9)
+    assert reached <= largest_parameters(rule, 0.5, 5)

@@ -26,11 +26,38 @@ from icrl_flax.theory.certificate import (
     rational_windows,
     residue,
 )
+from icrl_flax.theory.chebyshev import RungeKuttaChebyshev
 from icrl_flax.theory.counterexample import Inertia, Ring, as_floats, inertia
-from icrl_flax.theory.cubic import CubicMoments, CubicTheta
-from icrl_flax.theory.flow import Flow, Settled, descend, gradient_flow, settle
-from icrl_flax.theory.guarantee import Constants, Guarantee, constants, sharpest_radius
+from icrl_flax.theory.critical import critical_points, least_ratio, pl_ratio
+from icrl_flax.theory.cubic import CubicMoments, CubicTheta, cubic_starts
+from icrl_flax.theory.ends import Ends, ends
+from icrl_flax.theory.flow import (
+    Flow,
+    Settled,
+    descend,
+    first_below,
+    gradient_flow,
+    settle,
+    slopes,
+)
+from icrl_flax.theory.guarantee import (
+    Constants,
+    Guarantee,
+    constants,
+    lost_factors,
+    sharpest_radius,
+    short_path_start,
+)
+from icrl_flax.theory.identities import identities
 from icrl_flax.theory.invariant import Invariants, invariants, signed_permutations
+from icrl_flax.theory.lemma import (
+    Measured,
+    along_rays,
+    cancelling_pair,
+    hostile_directions,
+    measure,
+    slack,
+)
 from icrl_flax.theory.manifold import (
     conserved,
     inner,
@@ -46,9 +73,12 @@ from icrl_flax.theory.moments import Moments, fold_pairs
 from icrl_flax.theory.population import Population, draw_population, offset, point, xavier_starts
 from icrl_flax.theory.richness import (
     Richness,
+    alternating_parameters,
     bootstrap,
+    correlation,
     kappa_0,
     kappa_r,
+    largest_parameters,
     richness,
     witness,
 )
@@ -69,12 +99,14 @@ from icrl_flax.theory.spectrum import (
     SecondMoments,
     lanczos,
     largest_eigenvalue,
+    linearised,
     linearised_loss,
     linearised_slope,
     modes,
     second_moments,
     smallest_eigenvalues,
 )
+from icrl_flax.theory.steps import imbalance, take_steps
 
 __all__ = [
     "AdamNoise",
@@ -82,36 +114,50 @@ __all__ = [
     "Constants",
     "CubicMoments",
     "CubicTheta",
+    "Ends",
     "Escape",
     "Flow",
     "Growth",
     "Guarantee",
     "Inertia",
     "Invariants",
+    "Measured",
     "Modes",
     "Moments",
     "Population",
     "Richness",
     "Ring",
+    "RungeKuttaChebyshev",
     "SecondMoments",
     "Settled",
     "Spikes",
     "StepLimits",
     "adam_noise",
     "adam_scale",
+    "along_rays",
+    "alternating_parameters",
     "arrivals",
     "as_floats",
     "basin",
     "bootstrap",
+    "cancelling_pair",
     "conserved",
     "constants",
+    "correlation",
+    "critical_points",
+    "cubic_starts",
     "descend",
     "draw_population",
     "edge",
+    "ends",
     "escape",
+    "first_below",
     "fold_pairs",
     "gradient_flow",
     "hill",
+    "hostile_directions",
+    "identities",
+    "imbalance",
     "inertia",
     "inner",
     "invariants",
@@ -121,10 +167,15 @@ __all__ = [
     "kernel_dimension",
     "lanczos",
     "largest_eigenvalue",
+    "largest_parameters",
     "largest_quadratic",
     "least_pull",
+    "least_ratio",
+    "linearised",
     "linearised_loss",
     "linearised_slope",
+    "lost_factors",
+    "measure",
     "modes",
     "moment_growth",
     "nearest_scale",
@@ -132,6 +183,7 @@ __all__ = [
     "norm",
     "offset",
     "on_sphere",
+    "pl_ratio",
     "point",
     "predicted_kernel_dimension",
     "predicted_scale",
@@ -146,11 +198,15 @@ __all__ = [
     "settle",
     "sgd_drift",
     "sharpest_radius",
+    "short_path_start",
     "signed_permutations",
+    "slack",
+    "slopes",
     "smallest_eigenvalues",
     "spikes",
     "step_limits",
     "tail_index",
+    "take_steps",
     "tangent",
     "tube_points",
     "window_jacobians",

@@ -7,10 +7,12 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from icrl_flax import _checks
 from icrl_flax.attention.weights import Effective
+from icrl_flax.theory.manifold import norm
 
 EXPLICIT = diffrax.Tsit5()
 
@@ -90,6 +92,45 @@ def gradient_flow(
     flow, arrived = run(loss, c, delta, times, *accuracy, max_steps, solver)
     _check(arrived, times[-1], max_steps, rtol, atol)
     return flow
+
+
+@eqx.filter_jit
+def slopes(loss: Loss, c: Float[Array, " runs"], flow: Flow) -> Float[Array, "runs T"]:
+    """‖∇L‖ at every saved point of every flow; d log L/dt is −‖∇L‖²/L.
+
+    Args:
+        loss: L and ∇L.
+        c: the scales from which the flows count Δ.
+        flow: a batch.
+    """
+
+    def one(run):
+        c, path = run
+        return jax.lax.map(lambda delta: norm(loss.gradient(c, delta)), path)
+
+    return jax.lax.map(one, (c, flow.delta))
+
+
+def first_below(
+    times: Float[np.ndarray, " T"], curve: Float[np.ndarray, " T"], level: float
+) -> float:
+    """The time at which a falling curve crosses a level first, log-linear between saved times.
+
+    Args:
+        times: increasing.
+        curve: positive numbers.
+        level: between the first and the least of them.
+
+    Raises:
+        ValueError: if the curve starts below the level or never reaches it.
+    """
+    times, curve = np.asarray(times), np.asarray(curve)
+    after = int(np.argmax(curve < level))
+    if after == 0:
+        raise ValueError(f"level must be crossed by the curve, got {level!r}")
+    above, below = np.log(curve[after - 1 : after + 1] / level)
+    share = above / (above - below)
+    return float(times[after - 1] + share * (times[after] - times[after - 1]))
 
 
 def _check(arrived: Bool[Array, "*runs"], time: Any, max_steps: int, rtol: Any, atol: Any) -> None:

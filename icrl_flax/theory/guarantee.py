@@ -194,6 +194,62 @@ class Guarantee:
         length = self.K * (math.sqrt(self.M0) + self.C_Q * self.r) / (math.sqrt(2) * mu)
         return min(self.r, self.eta(inner) / (1 + length))
 
+    def short_path_radius(self, inner: tuple[float, float]) -> float:
+        """The start that condition (12) allows with `mu_sharp` and a shorter bound on the path.
+
+        −d√L/dt ≥ √(μ/2) ‖∇L‖ bounds the length of the path by √(2/μ) √L(0), in place of
+        (K_r/μ) √L(0).
+
+        Args:
+            inner: I₀ = [low, high], inside I.
+        """
+        length = (math.sqrt(self.M0) + self.C_Q * self.r) / math.sqrt(self.mu_sharp)
+        return min(self.r, self.eta(inner) / (1 + length))
+
+
+def short_path_start(
+    constants: Constants, interval: tuple[float, float], inner: tuple[float, float]
+) -> float:
+    """The largest `Guarantee.short_path_radius` over radii of the tube, by a grid.
+
+    The paper's r stops at √m₀/(3C_Q); μ′ allows √m₀/(2C_Q), but the best r lies below both.
+
+    Args:
+        constants: of the distribution and the rule.
+        interval: I.
+        inner: I₀, inside I.
+    """
+    largest = Guarantee(constants, *interval, np.finfo(float).tiny).largest_radius
+    return max(
+        Guarantee(constants, *interval, fraction * largest).short_path_radius(inner)
+        for fraction in np.linspace(0.01, 0.99, 99)
+    )
+
+
+def lost_factors(
+    guarantee: Guarantee, richness: Richness, c: float, lowest: float, largest: float
+) -> dict[str, float]:
+    """μ_r/λ_min as a product: what each step from 2λ_min to 2μ_r gives away at θ̄(c).
+
+    Args:
+        guarantee: Theorem 3.2's numbers, with r.
+        richness: the population's constants.
+        c: scale at which λ_min is taken, in I.
+        lowest: λ_min at θ̄(c).
+        largest: max of λ_max over I. λ_max is convex in log c, so it is at an end of I.
+    """
+    g, k = guarantee, guarantee.constants
+    here = (1 - k.rho) * min(k.kappa_a / c**2, richness.kappa_q * c**2)
+    s = g.C_Q * g.r / math.sqrt(g.m0)
+    width = (1 - 3 * s) / (1 + g.C_Q * g.r / math.sqrt(g.M0))
+    return {
+        "1 splitting": here / lowest,
+        "2 one bound for all of I": g.m0 / here,
+        "3 m₀²/max λ_max for m₀": g.m0 / largest,
+        "4 bounds for means in M₀": largest / g.M0,
+        "5 width of the tube": width**2,
+    }
+
 
 def sharpest_radius(
     constants: Constants,

@@ -24,8 +24,10 @@ from icrl_flax import _checks
 from icrl_flax.attention.weights import Effective
 from icrl_flax.control.tasks import draw_task
 from icrl_flax.experience.rollout import rollout
+from icrl_flax.experience.window import Window
 from icrl_flax.mdps.families import MDPFamily
 from icrl_flax.rules.base import Rule
+from icrl_flax.rules.sarsa import Sarsa
 from icrl_flax.theory.moments import Moments
 from icrl_flax.theory.population import Population
 from icrl_flax.theory.spectrum import (
@@ -160,6 +162,58 @@ def witness(optimum: Effective) -> Effective:
     """
     k = jnp.vdot(optimum.P12, optimum.P12) / jnp.vdot(optimum.V21, optimum.V21)
     return Effective(optimum.P12, k * optimum.V21)
+
+
+def correlation(population: Population, delta: Effective) -> Float[Array, ""]:
+    """E⟨A U w̃, W b⟩ / √(E‖A U w̃‖² E‖W b‖²) with A = V̄⋆21 Σ̂, of item (5), from the windows.
+
+    Args:
+        population: the windows.
+        delta: (U, W), neither of them without effect.
+    """
+    left = jnp.einsum("Nqp,pw,Nw->Nq", population.A, delta.P12, population.w)
+    right = population.b @ delta.V21.T
+    return (left * right).sum() / jnp.sqrt((left**2).sum() * (right**2).sum())
+
+
+def largest_parameters(rule: Sarsa, gamma: float, windows: int) -> float:
+    """A bound on ‖w̃‖ in a life of SARSA, by the triangle inequality.
+
+    ‖w_SARSA‖ ≤ (1 + α(1 + γ) B_φ²) ‖w‖ + α B_φ B_r for each window, from ‖w‖ ≤ B_φ on, with
+    B_φ = √d and B_r = 1.
+
+    Args:
+        rule: SARSA.
+        gamma: discount.
+        windows: of a life.
+    """
+    size = np.sqrt(rule.d)
+    for _ in range(windows - 1):
+        size *= 1 + rule.alpha * (1 + gamma) * rule.d
+        size += rule.alpha * np.sqrt(rule.d)
+    return float(np.sqrt(1 + size**2))
+
+
+def alternating_parameters(rule: Sarsa, gamma: float, windows: int, n: int = 20) -> float:
+    """‖w̃‖ at the end of one life that the paper's family may come as close to as one likes.
+
+    Two states alternate, with features φ and −φ in a corner of the cube and no reward; w
+    starts at φ, and each window multiplies it by 1 − α(1 + γ)d.
+
+    Args:
+        rule: SARSA.
+        gamma: discount.
+        windows: of a life.
+        n: transitions per window.
+    """
+    corner = jnp.ones(rule.d)
+    features, steps = jnp.stack([corner, -corner])[:, None], jnp.arange(n + 1)
+    nothing = jnp.zeros(n)
+    window = Window(steps % 2, 0 * steps, nothing, jnp.asarray(gamma), nothing.astype(bool))
+    w = corner
+    for _ in range(windows - 1):
+        w = rule.teacher(features, w, window)
+    return float(jnp.sqrt(1 + w @ w))
 
 
 def kappa_r(

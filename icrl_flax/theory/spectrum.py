@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 import scipy.sparse.linalg
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from icrl_flax import _checks
 from icrl_flax.attention.weights import Effective
@@ -52,7 +52,7 @@ class SecondMoments(NamedTuple):
         """[vec(U) ; vec(W)]."""
         return np.concatenate([np.asarray(block).ravel() for block in delta])
 
-    def unflatten(self, vector: Float[np.ndarray, " both"]) -> Effective:
+    def unflatten(self, vector: Float[Array | np.ndarray, " both"]) -> Effective:
         """The inverse of `flatten`."""
         (p, width), (q, _) = self.shapes
         U, W = vector[: p * width].reshape(p, width), vector[p * width :].reshape(q, p)
@@ -221,6 +221,31 @@ def linearised_slope(modes: Modes, times: Float[np.ndarray, " T"]) -> Float[np.n
     rates, squares = modes
     decayed = np.exp(-2 * np.outer(times, rates - rates.min()))
     return -2 * (decayed @ (rates**2 * squares)) / (decayed @ (rates * squares))
+
+
+def linearised(
+    moments: SecondMoments,
+    c: float,
+    delta: Effective,
+    times: Float[np.ndarray, " T"],
+    iterations: int | None = None,
+) -> tuple[Float[np.ndarray, " T"], Float[np.ndarray, " T"]]:
+    """L(t) and d log L/dt of the flow of the Hessian at θ̄(c), from the normal part of Δ.
+
+    Args:
+        moments: of the population.
+        c: scale of the point θ̄(c).
+        delta: Δ at the first of the times.
+        times: t.
+        iterations: of `lanczos`; without it every mode is taken, from the dense Hessian.
+    """
+    normal = project_normal(moments.optimum, c, delta)
+    if iterations is None:
+        found = modes(moments, c, normal)
+    else:
+        found = lanczos(moments, c, normal, iterations)
+    since = np.asarray(times) - times[0]
+    return linearised_loss(found, since), linearised_slope(found, since)
 
 
 class Products(scipy.sparse.linalg.LinearOperator):
