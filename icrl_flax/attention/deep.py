@@ -156,9 +156,10 @@ class StackedBlock(Block, eqx.Module):
 
     def _on_prompt(self, H: Float[Array, "D columns"], theta: Any) -> Float[Array, "D columns"]:
         """One layer that is held as P and V: it writes into every column."""
+        P, V = theta
         if self.attention == "linear":
-            return linear_attention(*theta, H)
-        return _attend(*theta, H, self.attention, self.inverse_temperature)
+            return linear_attention(P, V, H)
+        return _attend(P, V, H, self.attention, self.inverse_temperature)
 
     def update(self, tokens: Float[Array, "n p"], u: Float[Array, " q"]) -> Float[Array, " q"]:
         if isinstance(self.theta, Effective):
@@ -174,7 +175,8 @@ class StackedBlock(Block, eqx.Module):
         if self.layers > 1:
             H = repeat(self._on_prompt, H, below, self.layers - 1, self.tied)
         if self.attention == "linear":  # of the last layer the last column alone is read
-            return last_column(*top, H)[-u.shape[0] :]
+            P, V = top
+            return last_column(P, V, H)[-u.shape[0] :]
         if self.attention == "softmax" and self.layers == 1:
             return SoftmaxBlock(top, self.inverse_temperature).update(tokens, u)
         return self._on_prompt(H, top)[-u.shape[0] :, -1]
