@@ -77,7 +77,7 @@ format: $(INSTALLED) ## format the library, the tests and the notebooks' cells
 	$(BIN)/ruff format icrl_flax tests tools benchmarks book
 	$(BIN)/python tools/cells.py --fix
 
-weights: $(INSTALLED) ## train both rules from five seeds into weights/ (minutes)
+weights: $(INSTALLED) ## train both rules from ten seeds into weights/ (minutes)
 	$(BIN)/python tools/export_weights.py
 
 picture: $(INSTALLED) ## train both algorithms and draw the README's picture

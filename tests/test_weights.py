@@ -15,7 +15,7 @@ import icrl_flax as icrl
 
 FOLDER = Path(__file__).parents[1] / "weights"
 RULES = {"sarsa": icrl.Sarsa(), "actor-critic": icrl.ActorCritic()}
-EACH = [f"{name}-{seed}" for name in RULES for seed in range(5)]
+EACH = [f"{name}-{seed}" for name in RULES for seed in range(10)]
 
 
 def written(containing: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Train both of the paper's rules from five seeds, and write the blocks into weights/.
+"""Train both of the paper's rules from ten seeds, and write the blocks into weights/.
 
 Run it with `make weights`. On one machine it writes the same weights every time.
 """
@@ -9,11 +9,11 @@ import icrl_flax as icrl
 
 FOLDER = Path(__file__).resolve().parent.parent / "weights"
 RULES = (icrl.Sarsa(), icrl.ActorCritic())
-SEEDS = range(5)
+SEEDS = range(10)
 
 
 def main() -> None:
-    """Write ten files."""
+    """Write twenty files."""
     for rule in RULES:
         for seed in SEEDS:
             run = icrl.train(rule, config=icrl.TrainingConfig(seed=seed), throw=True)
