@@ -362,7 +362,7 @@ def test_the_weights_are_what_the_file_says():
     """Settings are the paper's; shapes, scale, cosine and loss are recomputed."""
     rule, config, tool = icrl.Sarsa(), icrl.TrainingConfig(), exporter()
     record = exported()
-    assert record["training"] == vars(config)
+    assert vars(icrl.TrainingConfig(**record["training"])) == vars(config)
     assert record["family"] == vars(icrl.RandomMDPs())
     assert (record["algorithm"]["d"], record["algorithm"]["alpha"]) == (rule.d, rule.alpha)
     assert record["trained"]["mdps"] == config.mdps

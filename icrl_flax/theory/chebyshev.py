@@ -38,15 +38,17 @@ class RungeKuttaChebyshev(diffrax.AbstractSolver):
         """The error estimate is of order three in the step."""
         return 3
 
-    def init(self, terms, t0, t1, y0, args):
+    def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> Any:
         """The slope at the start, which the first step needs."""
         return terms.vf(t0, y0, args)
 
-    def func(self, terms, t0, y0, args):
+    def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
         """The slope."""
         return terms.vf(t0, y0, args)
 
-    def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
+    def step(
+        self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any
+    ) -> tuple[Any, Any, dict[str, Any], Any, diffrax.RESULTS]:
         """One step, with an error estimate from the slopes at both of its ends."""
         h, slope = terms.contr(t0, t1), solver_state
         b, w0, w1, a = _coefficients(self.stages)
