@@ -3,6 +3,7 @@
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +11,8 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "book" / "_ext"))
 
 pytest.importorskip("docutils", reason="needs the book's extra")
 import readable_outputs as outputs
+from docutils import nodes
+from docutils.utils import new_document
 
 
 @pytest.mark.parametrize(
@@ -68,3 +71,21 @@ def test_thousands():
         outputs.GROUP.sub("_", "10 000 of 1 234 567, 3 in 20 00")
         == "10_000 of 1_234_567, 3 in 20 00"
     )
+
+
+def test_tables_in_markdown():
+    """Those that a cell has made, but for their formulas and for tables of the prose."""
+
+    def entry(output):
+        text = nodes.paragraph("", "7e-16", nodes.math("", "1e-3"))
+        table = nodes.table(
+            "", nodes.tgroup("", nodes.tbody("", nodes.row("", nodes.entry("", text))))
+        )
+        return nodes.container("", table, nb_element="cell_code_output" if output else "prose")
+
+    document = new_document("page")
+    document += [entry(True), entry(False)]
+    app = SimpleNamespace(builder=SimpleNamespace(format="html"))
+    outputs.rewrite(app, document, "page")
+    made, written = (part.astext() for part in document.findall(nodes.paragraph))
+    assert (made, written) == ("7·10⁻¹⁶1e-3", "7e-161e-3")

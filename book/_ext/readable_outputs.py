@@ -190,6 +190,11 @@ def rewrite(app: Sphinx, document: nodes.document, docname: str) -> None:
     for raw in document.findall(nodes.raw):
         if output_of(raw) and "<table" in raw.astext():
             write(raw, table(raw.astext()))
+    for entry in document.findall(nodes.entry):  # of a table in Markdown that a cell has made
+        if output_of(entry):
+            for text in list(entry.findall(nodes.Text)):
+                if not isinstance(text.parent, nodes.math):
+                    text.parent.replace(text, nodes.Text(numbers(text)))
     for glued in document.findall(nodes.inline):
         if "pasted-text" in glued["classes"]:
             write(glued, numbers(glued.astext()))
