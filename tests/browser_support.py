@@ -5,13 +5,15 @@ Chromium is installed the tests that ask for one are skipped, but fail if CI is 
 nobody reads what was skipped.
 """
 
+import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -38,6 +40,20 @@ def chromium_path() -> str | None:
 def node_path() -> str:
     """The Node that Playwright's package brings with it."""
     return compute_driver_executable()[0]
+
+
+def ask_node(harness: Path, asked: dict[str, Any]) -> Any:
+    """What a script makes of a question, both in JSON."""
+    done = subprocess.run(
+        [node_path(), str(harness)],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 @contextmanager

@@ -33,16 +33,7 @@ ALPHA = 0.2
 def ask(engine: str, *calls: tuple) -> list[Any]:
     """Call functions of a figure's arithmetic in Node."""
     asked = {"file": str(FIGURES / engine), "calls": calls}
-    done = subprocess.run(
-        [browser_support.node_path(), str(HARNESS)],
-        input=json.dumps(asked),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return browser_support.ask_node(HARNESS, asked)
 
 
 # --- the theorem by hand ------------------------------------------------------------------------

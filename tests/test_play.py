@@ -5,7 +5,6 @@ import functools
 import importlib.util
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import browser_support
@@ -59,16 +58,7 @@ BLOCKS = ("trained", "half")
 def in_node(question: str, given: dict):
     """Ask the page's arithmetic in Node."""
     asked = {"arithmetic": str(PLAY / "icrl.js"), "question": question, "given": given}
-    done = subprocess.run(
-        [browser_support.node_path(), str(HARNESS)],
-        input=json.dumps(asked),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return browser_support.ask_node(HARNESS, asked)
 
 
 @pytest.fixture(scope="module")
