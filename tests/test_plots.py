@@ -44,20 +44,42 @@ def test_formats_of_figures():
     figure, axes = plt.subplots(figsize=(4, 3))
     axes.plot([0, 1], label="a line")
     note = axes.text(0.5, 0.5, "small", fontsize=5)
-    text = formats.as_svg(figure)
+    (text,) = formats.shown(figure).values()
     assert text.startswith("<?xml")
     assert text == formats.as_svg(figure), "depends on the moment"
-    assert formats.as_png(figure) is None
     assert note.get_fontsize() == formats.SMALLEST
-    matrix, axes = plt.subplots(figsize=(4, 3))
-    plots.heat_map(jnp.eye(3), axes)
-    assert formats.as_svg(matrix) is None
-    width = int.from_bytes(formats.as_png(matrix)[16:20], "big")  # PNG's header
+    matrix, axes = plt.subplots(1, 2, figsize=(4, 3))
+    plots.heat_map(jnp.eye(3), axes[0], cbar=True)
+    (name, picture), *_ = formats.shown(matrix).items()
+    assert name == "image/png"
+    width = int.from_bytes(picture[16:20], "big")  # PNG's header
     assert 3 * 192 < width < 5 * 192
+    assert b"Comment\0panels: 2" in picture, "the colour bar is none"
     many, axes = plt.subplots()
     axes.plot(np.random.default_rng(0).normal(size=(30_000, 2)))
-    assert formats.as_svg(many) is None
-    assert formats.as_png(many) is not None
+    assert list(formats.shown(many)) == ["image/png"]
+
+
+@pytest.mark.parametrize("matrix", [False, True])
+def test_a_kernel_draws_a_figure_once(matrix, monkeypatch):
+    """Of the formats that a notebook offers it gets one, for one drawing."""
+    shells = pytest.importorskip("IPython.core.interactiveshell")
+    shell = shells.InteractiveShell()
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    formats.show_figures()
+    figure, axes = plt.subplots()
+    if matrix:
+        plots.heat_map(jnp.eye(3), axes)
+    drawn, save = [], figure.savefig
+
+    def noted(*where, format, **options):
+        drawn.append(format)
+        save(*where, format=format, **options)
+
+    monkeypatch.setattr(figure, "savefig", noted)
+    shown, _ = shell.display_formatter.format(figure)
+    assert drawn == ["png" if matrix else "svg"]
+    assert set(shown) == {"text/plain", "image/png" if matrix else "image/svg+xml"}
 
 
 @pytest.mark.parametrize(("limit", "shown"), [(None, 4.0), (0.5, 0.5)])
@@ -96,23 +118,27 @@ def test_prompt_figure_labels_every_band():
     assert axes.get_title(loc="left") == "The prompt H, 21 × 5"
 
 
-def test_weights_figure_shows_both_beside_the_theory():
+@pytest.mark.parametrize("letter", ["P", "V"])
+def test_weights_figure_shows_the_trained_matrix_beside_the_theorys(letter):
     rule = ActorCritic(m=2, d=1, alpha=0.25, beta=0.75)
     optimum = rule.optimum(jnp.float64)
     trained = Effective(optimum.P12 + 0.1, optimum.V21 - 0.2)
-    figure = plots.weights_figure(trained, optimum, "Any title")
-    panels = dict(zip(("P", "P⋆", "V", "V⋆"), figure.axes[:4], strict=True))
-    P, V = construct(rule, dtype=jnp.float64)
-    p = rule.p
-    P_trained, V_trained = np.array(P), np.array(V)
-    P_trained[:p, p:] += 0.1
-    V_trained[p + 1 :, :p] -= 0.2
-    for name, matrix in {"P": P_trained, "P⋆": P, "V": V_trained, "V⋆": V}.items():
-        np.testing.assert_allclose(drawn(panels[name]), matrix, rtol=1e-12)
-        (mesh,) = panels[name].collections
+    figure = plots.weights_figure(letter, trained, optimum, "Any title")
+    theory = construct(rule, dtype=jnp.float64)["PV".index(letter)]
+    p, matrix = rule.p, np.array(theory)
+    if letter == "P":
+        matrix[:p, p:] += 0.1
+    else:
+        matrix[p + 1 :, :p] -= 0.2
+    for axes, shown in zip(figure.axes, (matrix, theory), strict=False):
+        np.testing.assert_allclose(drawn(axes), shown, rtol=1e-12)
+        (mesh,) = axes.collections
         # On the theory's scale, whatever training made.
-        assert mesh.get_clim() == ((-1, 1) if name[0] == "P" else (-0.75, 0.75))
-    assert figure.get_suptitle() == f"Any title: P and V, {rule.D} × {rule.D}"
+        assert mesh.get_clim() == ((-1, 1) if letter == "P" else (-0.75, 0.75))
+    assert formats.panels(figure) == 2
+    assert figure.get_suptitle() == f"Any title: {letter}, {rule.D} × {rule.D}"
+    with pytest.raises(ValueError, match="'Q'"):
+        plots.weights_figure("Q", trained, optimum, "Any title")
 
 
 def test_losses_are_binned():
@@ -204,21 +230,28 @@ def test_loop_figure_has_six_stations_and_six_arrows():
     assert len(axes.texts) == 12
 
 
-def test_factors_figure_has_a_panel_for_each_factor_and_result():
+def test_factors_figure_has_a_line_for_each_change_and_a_panel_for_each_result():
     pd = pytest.importorskip("pandas")
     rows = [
         {"factor": factor, "value": value, "base": value == 1.0, "loss": value, "low": value / 2}
-        | {"high": value * 2}
-        for factor in ("a", "b", "c")
-        for value in (2.0, 1.0)
+        | {"high": value * 2, "gap": 2 * value}
+        for factor in ("a", "b")
+        for value in (3.0, 1.0, 0.5)
     ]
-    figure = plots.factors_figure(pd.DataFrame(rows), {"loss": ("low", "high")}, width=2)
-    shown = [axes for axes in figure.axes if axes.get_title(loc="left")]
-    assert [axes.get_title(loc="left") for axes in shown] == ["a", "b", "c"]
-    for axes in shown:
-        (filled,) = (line for line in axes.lines if line.get_zorder() == 5)
-        np.testing.assert_array_equal(filled.get_ydata(), [1.0])
-        assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2"]
+    columns = {"loss": ("low", "high"), "gap": ("low", "high")}
+    figure = plots.factors_figure(pd.DataFrame(rows), columns)
+    left, right = figure.axes
+    names = [label.get_text() for label in left.get_yticklabels()]
+    assert names == ["a (1)", "0.5", "3", "b (1)", "0.5", "3"]
+    for axes, factor in ((left, 1), (right, 2)):
+        points, unchanged, *_ = axes.lines
+        np.testing.assert_array_equal(points.get_xdata(), factor * np.array([0.5, 3, 0.5, 3]))
+        np.testing.assert_array_equal(points.get_ydata(), [1, 2, 4, 5])
+        assert list(unchanged.get_xdata()) == [factor, factor]
+    bars = left.collections[0].get_segments()
+    np.testing.assert_allclose(bars[1], [(1.5, 2), (6, 2)])
+    with pytest.raises(ValueError, match="one base row for 'a', got 0"):
+        plots.factors_figure(pd.DataFrame(rows[:1]), columns)
 
 
 def test_slack_figure_has_a_box_for_each_inequality_and_crosses_for_hostile_points():

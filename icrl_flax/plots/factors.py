@@ -1,5 +1,6 @@
 """Results against settings that are changed one at a time."""
 
+from numbers import Real
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -9,50 +10,62 @@ from matplotlib.figure import Figure
 from icrl_flax.plots.theme import PALETTE
 
 
-def factors_figure(table: Any, columns: dict[str, tuple[str, str]], width: int = 5) -> Figure:
-    """A panel for each factor and result, with intervals; filled where nothing is changed.
+def named(value: Any) -> str:
+    """A setting's value as a reader writes it."""
+    return f"{value:g}" if isinstance(value, Real) else str(value)
+
+
+def factors_figure(table: Any, columns: dict[str, tuple[str, str]]) -> Figure:
+    """A line for each change and a panel for each result, with intervals.
+
+    The changes of one factor stand below its name, numbers in their order. Where nothing is
+    changed is a dashed line through all of them; its setting is in brackets after the name.
 
     Args:
         table: a data frame with one row for each setting: `factor`, `value`, `base` (whether
             it is the setting that all others are one change from), and the columns named next.
+            Each factor has exactly one row with `base`, and all these have the same results.
         columns: results by label; for each the names of its lower and upper ends.
-        width: panels beside each other.
+
+    Raises:
+        ValueError: if a factor has no row with `base`, or several.
     """
-    groups = list(table.groupby("factor", sort=False))
-    bands = -(-len(groups) // width)
-    figure, axes = plt.subplots(
-        bands * len(columns),
-        width,
-        figsize=(2.2 * width, 2.2 * bands * len(columns)),
-        sharey=False,
+    lines: list[tuple[str, Any]] = []  # what stands at the left, and the change or nothing
+    for factor, rows in table.groupby("factor", sort=False):
+        base = rows[rows["base"]]
+        if len(base) != 1:
+            raise ValueError(f"table must have one base row for {factor!r}, got {len(base)}")
+        lines.append((f"{factor} ({named(base['value'].iloc[0])})", None))
+        changes = rows[~rows["base"].astype(bool)]
+        if all(isinstance(value, Real) for value in changes["value"]):
+            changes = changes.sort_values("value")
+        lines += [(named(row["value"]), row) for _, row in changes.iterrows()]
+    figure, panels = plt.subplots(
+        1,
+        len(columns),
+        figsize=(1.8 + 2.4 * len(columns), 0.7 + 0.2 * len(lines)),
+        sharey=True,
         squeeze=False,
     )
-    limits = {}
-    for label, ends in columns.items():
-        values = table[[label, *ends]].to_numpy(float)
-        limits[label] = (values.min() / 2, values.max() * 2)
-    for number in range(bands * width):
-        band, column = divmod(number, width)
-        for row, (label, ends) in enumerate(columns.items()):
-            place = axes[band * len(columns) + row, column]
-            if number >= len(groups):
-                place.set_axis_off()
-                continue
-            name, rows = groups[number]
-            numeric = all(isinstance(value, (int, float)) for value in rows["value"])
-            rows = rows.sort_values("value") if numeric else rows
-            x, middle = np.arange(len(rows)), rows[label].to_numpy(float)
-            bars = np.abs(rows[list(ends)].to_numpy(float).T - middle)
-            place.errorbar(x, middle, bars, fmt="o-", mfc="white", color=PALETTE[0])
-            base = rows["base"].to_numpy(bool)
-            place.plot(x[base], middle[base], "o", color=PALETTE[0], zorder=5)
-            place.set(yscale="log", xlim=(-0.5, len(rows) - 0.5), ylim=limits[label])
-            names = [f"{value:g}" if numeric else value for value in rows["value"]]
-            place.set_xticks(x, names, rotation=0 if numeric else 30, fontsize="small")
-            if row == 0:
-                place.set_title(name, fontsize="small")
-            if column == 0:
-                place.set_ylabel(label)
-            else:
-                place.tick_params(labelleft=False)
+    heights = np.array([k for k, (_, row) in enumerate(lines) if row is not None])
+    changes = [row for _, row in lines if row is not None]
+    unchanged = table[table["base"].astype(bool)].iloc[0]
+    for place, (label, (low, high)) in zip(panels[0], columns.items(), strict=True):
+        middle = np.array([float(row[label]) for row in changes])
+        ends = np.array([[float(row[low]), float(row[high])] for row in changes]).T
+        bars = np.abs(ends - middle)
+        place.errorbar(middle, heights, xerr=bars, fmt="o", ms=4, lw=1.4, color=PALETTE[0])
+        place.axvline(unchanged[label], color="0.3", ls="--", lw=1)
+        place.axvspan(unchanged[low], unchanged[high], color="0.5", alpha=0.25, lw=0)
+        place.set(xscale="log", xlabel=label)
+        for k, (_, row) in enumerate(lines):
+            if row is None and k:
+                place.axhline(k - 0.5, color="0.85", lw=0.8)
+    names = [name for name, _ in lines]
+    panels[0, 0].set_yticks(range(len(lines)), names)
+    for text, (_, row) in zip(panels[0, 0].get_yticklabels(), lines, strict=True):
+        text.set_fontweight("bold" if row is None else "normal")
+    panels[0, 0].set_ylim(len(lines) - 0.5, -0.5)
+    for place in panels[0]:
+        place.tick_params(axis="y", length=0)
     return figure

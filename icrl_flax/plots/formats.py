@@ -27,32 +27,47 @@ def has_matrix(figure: Figure) -> bool:
     return any(figure.findobj(QuadMesh)) or any(axes.images for axes in figure.axes)
 
 
-def as_svg(figure: Figure) -> str | None:
-    """The figure as SVG, or None for one with a matrix and for one of too many points.
+def panels(figure: Figure) -> int:
+    """How many axes a figure has, colour bars not counted."""
+    return sum(axes.get_label() != "<colorbar>" for axes in figure.axes)
+
+
+def as_svg(figure: Figure) -> str:
+    """The figure as SVG.
 
     Letters are drawn as paths, so that they look the same on every machine, and nothing in the
     text depends on when or where it was written.
     """
     enlarge_small_text(figure)
-    if has_matrix(figure):
-        return None
     with plt.rc_context({"svg.hashsalt": "icrl_flax", "svg.fonttype": "path"}):
         written = BytesIO()
         figure.savefig(written, format="svg", bbox_inches="tight", metadata={"Date": None})
-    text = written.getvalue().decode()
-    return text if len(text) <= HEAVY else None
+    return written.getvalue().decode()
 
 
-def as_png(figure: Figure) -> bytes | None:
-    """The figure as PNG with two points of the picture for one of the page, if `as_svg` has none.
+def as_png(figure: Figure) -> bytes:
+    """The figure as PNG with two points of the picture for one of the page.
 
-    One point of the page is 1/96 inch, as in an SVG.
+    One point of the page is 1/96 inch, as in an SVG, where axes can be counted; here the
+    picture's field Comment says how many panels there are.
     """
-    if as_svg(figure) is not None:
-        return None
+    enlarge_small_text(figure)
     written = BytesIO()
-    figure.savefig(written, format="png", bbox_inches="tight", dpi=192)
+    said = {"Comment": f"panels: {panels(figure)}"}
+    figure.savefig(written, format="png", bbox_inches="tight", dpi=192, metadata=said)
     return written.getvalue()
+
+
+def shown(figure: Figure) -> dict[str, str | bytes]:
+    """The figure in the one format that suits it, by its MIME type.
+
+    SVG, but PNG for a figure with a matrix and for one of too many points.
+    """
+    if not has_matrix(figure):
+        text = as_svg(figure)
+        if len(text) <= HEAVY:
+            return {"image/svg+xml": text}
+    return {"image/png": as_png(figure)}
 
 
 def show_figures() -> None:
@@ -62,6 +77,7 @@ def show_figures() -> None:
         return
     # The back end sets formats of its own once, when it is loaded: let it do so before.
     plt.switch_backend(plt.get_backend())
-    formatters = shell.display_formatter.formatters
-    formatters["image/svg+xml"].for_type(Figure, as_svg)
-    formatters["image/png"].for_type(Figure, as_png)
+    display = shell.display_formatter
+    for formatter in display.formatters.values():
+        formatter.pop(Figure, None)
+    display.mimebundle_formatter.for_type(Figure, shown)

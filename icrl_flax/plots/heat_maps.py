@@ -74,34 +74,32 @@ def prompt_figure(H: Float[Array, "D columns"], rows: dict[str, int]) -> Figure:
     return figure
 
 
-def weights_figure(aligned: Effective, optimum: Effective, title: str) -> Figure:
-    """Figure 2: trained P and V beside the theory's, on the theory's scale.
+def weights_figure(letter: str, aligned: Effective, optimum: Effective, title: str) -> Figure:
+    """One half of Figure 2: trained P or V beside the theory's, on the theory's scale.
 
     Args:
+        letter: which matrix, "P" or "V".
         aligned: the trained blocks with their scale and sign undone.
         optimum: P⋆12 and V̄⋆21.
         title: what was trained.
+
+    Raises:
+        ValueError: if the letter is another one.
     """
+    if letter not in ("P", "V"):
+        raise ValueError(f'letter must be "P" or "V", got {letter!r}')
     p, width = optimum.P12.shape
-    D = p + width
-    figure, axes = plt.subplots(2, 2, figsize=(7.6, 7.2), sharex=True, sharey=True)
-    columns = (("trained, scale and sign aligned", aligned), ("theory", optimum))
-    limits = [float(np.abs(matrix).max()) for matrix in embed(optimum)]
-    for column, (name, effective) in enumerate(columns):
-        for row, (letter, matrix) in enumerate(zip("PV", embed(effective), strict=True)):
-            place = axes[row, column]
-            heat_map(
-                matrix,
-                place,
-                limit=limits[row],
-                cbar=column == 1,
-                cbar_kws={"shrink": 0.8, "label": f"entry of {letter}"},
-            )
-            place.axhline(p, color="0.5", lw=0.6)
-            place.axvline(p, color="0.5", lw=0.6)
-            place.set_title(f"{letter}, {name}")
-            place.set_xticks([p / 2, p + width / 2], [f"{p} context", f"{width} param."])
-            place.set_yticks([p / 2, p + width / 2], [f"{p} context", f"{width} param."])
-            place.tick_params(axis="y", rotation=90)
-    figure.suptitle(f"{title}: P and V, {D} × {D}")
+    trained, theory = (embed(each)["PV".index(letter)] for each in (aligned, optimum))
+    figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.9), sharex=True, sharey=True)
+    names = ("trained, scale and sign aligned", "theory")
+    for place, name, matrix in zip(axes, names, (trained, theory), strict=True):
+        heat_map(matrix, place, limit=float(np.abs(theory).max()))
+        place.axhline(p, color="0.5", lw=0.6)
+        place.axvline(p, color="0.5", lw=0.6)
+        place.set_title(name)
+        place.set_xticks([p / 2, p + width / 2], [f"{p} context", f"{width} param."])
+        place.set_yticks([p / 2, p + width / 2], [f"{p} context", f"{width} param."])
+        place.tick_params(axis="y", rotation=90)
+    figure.colorbar(axes[1].collections[0], ax=axes, shrink=0.8, label=f"entry of {letter}")
+    figure.suptitle(f"{title}: {letter}, {p + width} × {p + width}")
     return figure
