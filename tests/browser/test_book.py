@@ -367,12 +367,30 @@ def test_a_link_shows_where_it_leads(browser: Browser) -> None:
 
 @pytest.mark.parametrize("page", CHAPTERS)
 def test_figures_can_be_seen_alone(page: str) -> None:
-    """Six panels on a telephone are there to be tapped."""
+    """What is small on a telephone is there to be tapped."""
     for image in soup(page).select("figure img"):
         link = image.parent
         assert link is not None
         assert link.name == "a"
         assert link["href"] == image["src"]
+
+
+def panels(picture: Path) -> int:
+    """How many axes a figure has: an SVG names them, of a PNG its field Comment says it."""
+    content = picture.read_bytes()
+    if picture.suffix == ".svg":
+        return len(set(re.findall(rb'<g id="(axes_\d+)"', content)))
+    said = re.search(rb"Comment\0panels: (\d+)", content)
+    assert said, f"{picture.name} does not say how many panels it has"
+    return int(said[1])
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_figures_have_three_panels_at_most(page: str) -> None:
+    """One point each; colour bars are none."""
+    shown = {str(image["src"]) for image in soup(page).select("div.cell_output img")}
+    found = {source: panels((SITE / page).parent / source) for source in shown}
+    assert {source: count for source, count in found.items() if not 1 <= count <= 3} == {}
 
 
 @pytest.mark.parametrize("page", PAGES)
