@@ -545,7 +545,7 @@ def test_without_scripts(browser, pages, name):
 def test_small_and_local(name):
     """At most 150 kB with data, style and engine; nothing fetched, no module imported."""
     tool = extension()
-    files = [FIGURES.parent / file for file in (*tool.SCRIPTS[name], tool.STYLE)]
+    files = [FIGURES.parent / file for file in (*tool.SCRIPTS[name], *tool.STYLES)]
     assert sum(file.stat().st_size for file in files) <= 150_000
     for file in files:
         text = file.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
@@ -686,6 +686,6 @@ def test_the_directive_finds_the_files_from_any_folder():
         for name in NAMES:
             text = "".join(tool.parts(name, docname))
             found = re.findall(r'(?:src|href)="([^"]*)"', text)
-            assert len(found) == len(tool.SCRIPTS[name]) + 1
+            assert len(found) == len(tool.SCRIPTS[name]) + len(tool.STYLES)
             assert all(address.startswith(start) for address in found)
             assert all((FIGURES.parent / a.removeprefix(start)).is_file() for a in found)

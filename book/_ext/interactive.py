@@ -38,7 +38,7 @@ SCRIPTS = {
         "figures/watch_it_learn.js",
     ),
 }
-STYLE = "figures/figures.css"
+STYLES = ("play/shared.css", "figures/figures.css")
 
 
 class InteractiveNode(nodes.General, nodes.Element):
@@ -65,10 +65,9 @@ class Interactive(SphinxDirective):
 def parts(figure: str, docname: str) -> tuple[str, str]:
     """What stands before and after the sentence on a page."""
     static = posixpath.relpath("_static", posixpath.dirname(docname) or ".")
-    before = (
-        f'<link rel="stylesheet" href="{static}/{STYLE}">\n'
-        f'<div class="lab" data-lab="{escape(figure)}"><div class="lab-without">\n'
-    )
+    styles = "".join(f'<link rel="stylesheet" href="{static}/{name}">\n' for name in STYLES)
+    host = f'<div class="lab playable" data-lab="{escape(figure)}">'
+    before = f'{styles}{host}<div class="lab-without">\n'
     scripts = "".join(
         f'<script src="{static}/{name}" defer></script>\n' for name in SCRIPTS[figure]
     )

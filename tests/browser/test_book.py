@@ -339,7 +339,7 @@ def test_a_figure_to_play_with(browser: Browser, name: str, width: int) -> None:
         figure.locator(".lab-body").wait_for()
         assert not figure.locator(".lab-without").is_visible()
         assert len(figure.locator(".lab-now").inner_text()) > 60
-        button = figure.locator(".lab-primary")
+        button = figure.locator(".playable-primary")
         before = button.inner_text()
         button.click()
         assert button.inner_text() != before

@@ -61,7 +61,7 @@
 
   /** A sentence that is read out when it changes, but not more often than can be followed. */
   function status() {
-    const seen = make("p", { class: "lab-now" }), heard = make("p", { class: "lab-spoken", role: "status" });
+    const seen = make("p", { class: "lab-now" }), heard = make("p", { class: "playable-spoken", role: "status" });
     let waiting = null;
     const say = (text) => {
       seen.textContent = text;

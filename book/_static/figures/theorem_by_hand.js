@@ -49,7 +49,7 @@
       undo.checked = true;
       for (const [key] of BANDS) chosen[key].input.value = "1";
     });
-    const walk = button("Step by step", () => change({ step: state.step === LAST ? 1 : state.step + 1 }), { class: "lab-primary" });
+    const walk = button("Step by step", () => change({ step: state.step === LAST ? 1 : state.step + 1 }), { class: "playable-primary" });
     const all = button("Show all", () => change({ step: LAST }));
     const another = button("Another window", () => change({ seed: state.seed + 1 }));
     const story = make("p", { class: "lab-story", "aria-live": "polite" });

@@ -52,7 +52,7 @@
       show();
     });
     mode.node.querySelector("legend").textContent = "Run";
-    const go = button("Train", () => (live ? hold(!paused) : begin()), { class: "lab-primary" });
+    const go = button("Train", () => (live ? hold(!paused) : begin()), { class: "playable-primary" });
     const over = button("Another start", () => { state.seed = (state.seed + 1) % 1000; restart(); });
     const moment = slider("moment", { min: 0, max: 1, step: 1, value: 0, show: (k) => {
       const report = run().reports[k];

@@ -47,7 +47,7 @@
       return make("label", { class: "lab-check" }, input, line, label);
     });
     const still = window.matchMedia("(prefers-reduced-motion: reduce)");
-    const play = button("Watch it go", () => (playing ? stop() : start()), { class: "lab-primary" });
+    const play = button("Watch it go", () => (playing ? stop() : start()), { class: "playable-primary" });
     const another = button("Other windows for SGD", () => { state.seed += 1; redraw(); });
     const starts = [["small", 0.1, 0.02], ["across", -0.5, 0.8], ["on the saddle's line", -0.45, 0.64], ["large P", 1, 0.1], ["mirrored", null, null]];
     const presets = starts.map(([text, a, b]) =>
