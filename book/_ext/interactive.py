@@ -38,7 +38,8 @@ SCRIPTS = {
         "figures/watch_it_learn.js",
     ),
 }
-STYLES = ("play/shared.css", "figures/figures.css")
+STYLE = "figures/figures.css"
+STYLES = ("play/shared.css", STYLE)
 
 
 class InteractiveNode(nodes.General, nodes.Element):
