@@ -7,11 +7,9 @@ which the extra `theory` installs, so `icrl_flax` itself does not import it.
 from icrl_flax.theory.adam import AdamNoise, adam_noise, adam_scale
 from icrl_flax.theory.basin import (
     Basin,
-    Escape,
     arrivals,
     basin,
     edge,
-    escape,
     keep_invariant,
     largest_quadratic,
     least_pull,
@@ -107,6 +105,7 @@ from icrl_flax.theory.spectrum import (
     smallest_eigenvalues,
 )
 from icrl_flax.theory.steps import imbalance, take_steps
+from icrl_flax.theory.zero import Escape, Orbit, escape, leaving_orbit
 
 __all__ = [
     "AdamNoise",
@@ -124,6 +123,7 @@ __all__ = [
     "Measured",
     "Modes",
     "Moments",
+    "Orbit",
     "Population",
     "Richness",
     "Ring",
@@ -171,6 +171,7 @@ __all__ = [
     "largest_quadratic",
     "least_pull",
     "least_ratio",
+    "leaving_orbit",
     "linearised",
     "linearised_loss",
     "linearised_slope",
