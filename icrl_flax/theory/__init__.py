@@ -24,7 +24,6 @@ from icrl_flax.theory.certificate import (
     rational_windows,
     residue,
 )
-from icrl_flax.theory.chebyshev import RungeKuttaChebyshev
 from icrl_flax.theory.counterexample import Inertia, Ring, as_floats, inertia
 from icrl_flax.theory.critical import critical_points, least_ratio, pl_ratio
 from icrl_flax.theory.cubic import CubicMoments, CubicTheta, cubic_starts
@@ -127,7 +126,6 @@ __all__ = [
     "Population",
     "Richness",
     "Ring",
-    "RungeKuttaChebyshev",
     "SecondMoments",
     "Settled",
     "Spikes",

@@ -36,7 +36,7 @@ from icrl_flax.theory.spectrum import (
 )
 
 _CHUNK = 1000  # windows whose Σ̂ are held at once
-_STEEPEST = -6.0  # the smallest weight that the search for C tries
+_STEEPEST = -2.0  # the smallest weight that the search for C tries
 _SCALINGS = 60  # of a normal vector, until its point lies on the sphere
 
 
@@ -130,7 +130,7 @@ def quadratic_bound(population: Population, sharp: bool = False) -> float:
 
     # Convex in s. Any s is valid, so that the search may be rough; the value may not.
     found = scipy.optimize.minimize_scalar(
-        bound, bounds=(_STEEPEST, 1.0), method="bounded", options={"xatol": 0.1, "maxiter": 8}
+        bound, bounds=(_STEEPEST, 1.0), method="bounded", options={"xatol": 0.1, "maxiter": 6}
     )
     return _bound(population, float(found.x), memory["vector"])[0]
 
