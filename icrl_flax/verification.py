@@ -1,10 +1,8 @@
 """The constructions held against their teachers on random sizes and values."""
 
-import contextlib
-import functools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from icrl_flax import _checks
+from icrl_flax import _checks, _compiling
 from icrl_flax._ambient import full_precision, settled
 from icrl_flax.attention.linear import linear_attention
 from icrl_flax.attention.prompt import augment, build_prompt, readout
@@ -22,20 +20,6 @@ from icrl_flax.rules.base import Features, Rule
 from icrl_flax.rules.construction import construct
 
 DTYPES = ("float64", "float32")
-
-# Programs that run once are not worth optimising: two thirds of the time went into that.
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-
-
-@functools.cache
-def quick_options() -> dict[str, Any]:
-    """Those of QUICK that this version of XLA knows."""
-    known = {}
-    for name, value in QUICK.items():
-        with contextlib.suppress(jax.errors.JaxRuntimeError):
-            jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
-            known[name] = value
-    return known
 
 
 class Case(eqx.Module):
@@ -67,7 +51,7 @@ def random_case(rng: np.random.Generator, rule: Rule, n: int, cases: int = 1) ->
         keys = jax.random.split(jax.random.key(int(rng.integers(2**32))), cases)
         sample = jax.jit(
             jax.vmap(lambda key: rule.sample_features(key, n_states, n_actions, jnp.float64)),
-            compiler_options=quick_options(),
+            compiler_options=_compiling.once(),
         )
         features = jax.tree.map(np.asarray, sample(keys))
     size = (cases, *rule.weights_shape)
@@ -237,7 +221,7 @@ def verify(
         with settled(x64=True):
             cases = random_case(rng, rule, n, cases_per_size)
             check = jax.vmap(lambda case: [relative_error(rule, case, t, depth) for t in DTYPES])
-            found = jax.jit(check, compiler_options=quick_options())(cases)
+            found = jax.jit(check, compiler_options=_compiling.once())(cases)
             # NumPy's `max`, unlike Python's, lets a NaN through to fail the bound.
             return [
                 (float(np.max(each)), rounding(rule, n, dtype))

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.integrate
 import scipy.optimize
 from populations import RULES, as_numpy, one_hot_population, random_pair, random_population
 
@@ -21,6 +22,7 @@ from icrl_flax.theory import (
     keep_invariant,
     largest_quadratic,
     least_pull,
+    leaving_orbit,
     norm,
     on_sphere,
     point,
@@ -286,9 +288,35 @@ def test_the_saddle_at_zero(case):
         np.testing.assert_allclose(block, -values[0] * expected, atol=1e-8 * values[0])
 
 
+def test_the_orbit_that_leaves_zero(balanced):
+    """It grows at the rate σ₁, and `pull` is the slope of −log distance."""
+    population, moments, c, ball = balanced
+    found = escape(population)
+    early = jnp.linspace(0, 1 / found.sigma[0], 5)
+    late = jnp.linspace(10, 2 / ball.rate, 400)
+    times = jnp.concatenate([early, early[-1] + late])
+    orbit = leaving_orbit(population, c, times, loss=moments, start=1e-4, rtol=1e-9)
+
+    home = rescale(population.optimum, c)
+    P, V = as_numpy(home)
+    e = np.concatenate([np.ravel(block) for block in found.pair])
+    o = np.concatenate([np.ravel(P), np.ravel(V)])
+    grown = 1e-4 * np.exp(found.sigma[0] * np.asarray(early))
+    expected = np.linalg.norm(grown[:, None] * e - o, axis=1)
+    np.testing.assert_allclose(orbit.distance[:5], expected, rtol=1e-8)
+    assert float(orbit.loss[0]) == pytest.approx(1, abs=1e-6)
+    assert (jnp.diff(orbit.loss) < 0).all()
+    fallen = scipy.integrate.cumulative_trapezoid(orbit.pull, orbit.times, initial=0)
+    logs = np.log(np.asarray(orbit.distance) / orbit.distance[0])
+    np.testing.assert_allclose(-logs, fallen, atol=0.01 * np.abs(logs).max())
+    plain = leaving_orbit(population, c, times[:6], start=1e-4, rtol=1e-9)
+    np.testing.assert_allclose(plain.distance, orbit.distance[:6], rtol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda p, m: leaving_orbit(p, 1.0, jnp.arange(2.0), start=0.0), "start must be"),
         (lambda p, m: basin(p, 0.0), "c must be finite and different from 0"),
         (lambda p, m: largest_quadratic(p, starts=0), "starts must be an integer of at least 1"),
         (lambda p, m: largest_quadratic(p, rounds=0), "rounds must be an integer of at least 1"),

@@ -11,22 +11,18 @@ from icrl_flax import Effective
 from icrl_flax.theory import (
     CubicMoments,
     Moments,
-    RungeKuttaChebyshev,
     conserved,
     cubic_starts,
     ends,
     first_below,
-    gradient_flow,
     imbalance,
     linearised,
     linearised_loss,
     modes,
     norm,
     offset,
-    predicted_scale,
     project_normal,
     second_moments,
-    slopes,
     take_steps,
     xavier_starts,
 )
@@ -79,53 +75,6 @@ def test_the_number_of_the_step_reaches_the_gradient():
     assert float(end.P12[0, 0, 0]) == -6
     assert float(total[0]) == 0 + 1 + 4 + 9
     assert float(imbalance(Effective(jnp.full((1, 1), 3.0), jnp.full((1, 1), 2.0)))) == 5
-
-
-@pytest.mark.parametrize("stages", [2, 5, 8])
-def test_the_stabilised_solver_follows_the_flow(case, stages):
-    _, population, loss, starts = case
-    optimum = population.optimum
-    c = float(predicted_scale(optimum, 0.0))
-    normal = jax.vmap(lambda d: project_normal(optimum, c, d))(starts)
-    delta = jax.tree.map(lambda leaf: 1e-6 * leaf, normal)
-    times = jnp.linspace(0, 40, 9)
-    scale = jnp.full(3, c)
-    reference = gradient_flow(loss, scale, delta, times, rtol=1e-9)
-    flow = gradient_flow(loss, scale, delta, times, rtol=1e-6, solver=RungeKuttaChebyshev(stages))
-    np.testing.assert_allclose(flow.loss, reference.loss, rtol=1e-4)
-    np.testing.assert_allclose(
-        slopes(loss, scale, flow), slopes(loss, scale, reference), rtol=1e-4
-    )
-
-
-def test_the_stabilised_solver_is_of_order_two():
-    import diffrax
-
-    def error(steps):
-        solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(lambda t, y, args: -(y**2)),
-            RungeKuttaChebyshev(4),
-            0.0,
-            1.0,
-            1 / steps,
-            jnp.ones(1),
-        )
-        return abs(float(solution.ys[0, 0]) - 0.5)
-
-    assert error(20) / error(40) == pytest.approx(4, rel=0.1)
-
-
-def test_the_stabilised_solver_takes_steps_that_the_usual_one_cannot():
-    """One step of 30/λ: a factor of less than one, where Tsitouras' pair explodes."""
-    import diffrax
-
-    def after_one(solver):
-        solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(lambda t, y, args: -30.0 * y), solver, 0.0, 1.0, 1.0, jnp.ones(1)
-        )
-        return abs(float(solution.ys[0, 0]))
-
-    assert after_one(RungeKuttaChebyshev(8)) < 1 < 1e3 < after_one(diffrax.Tsit5())
 
 
 def test_linearised_is_the_sum_over_modes(case):

@@ -7,11 +7,9 @@ which the extra `theory` installs, so `icrl_flax` itself does not import it.
 from icrl_flax.theory.adam import AdamNoise, adam_noise, adam_scale
 from icrl_flax.theory.basin import (
     Basin,
-    Escape,
     arrivals,
     basin,
     edge,
-    escape,
     keep_invariant,
     largest_quadratic,
     least_pull,
@@ -26,7 +24,6 @@ from icrl_flax.theory.certificate import (
     rational_windows,
     residue,
 )
-from icrl_flax.theory.chebyshev import RungeKuttaChebyshev
 from icrl_flax.theory.counterexample import Inertia, Ring, as_floats, inertia
 from icrl_flax.theory.critical import critical_points, least_ratio, pl_ratio
 from icrl_flax.theory.cubic import CubicMoments, CubicTheta, cubic_starts
@@ -107,6 +104,7 @@ from icrl_flax.theory.spectrum import (
     smallest_eigenvalues,
 )
 from icrl_flax.theory.steps import imbalance, take_steps
+from icrl_flax.theory.zero import Escape, Orbit, escape, leaving_orbit
 
 __all__ = [
     "AdamNoise",
@@ -124,10 +122,10 @@ __all__ = [
     "Measured",
     "Modes",
     "Moments",
+    "Orbit",
     "Population",
     "Richness",
     "Ring",
-    "RungeKuttaChebyshev",
     "SecondMoments",
     "Settled",
     "Spikes",
@@ -171,6 +169,7 @@ __all__ = [
     "largest_quadratic",
     "least_pull",
     "least_ratio",
+    "leaving_orbit",
     "linearised",
     "linearised_loss",
     "linearised_slope",

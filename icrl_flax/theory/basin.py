@@ -36,7 +36,7 @@ from icrl_flax.theory.spectrum import (
 )
 
 _CHUNK = 1000  # windows whose Σ̂ are held at once
-_STEEPEST = -6.0  # the smallest weight that the search for C tries
+_STEEPEST = -2.0  # the smallest weight that the search for C tries
 _SCALINGS = 60  # of a normal vector, until its point lies on the sphere
 
 
@@ -130,7 +130,7 @@ def quadratic_bound(population: Population, sharp: bool = False) -> float:
 
     # Convex in s. Any s is valid, so that the search may be rough; the value may not.
     found = scipy.optimize.minimize_scalar(
-        bound, bounds=(_STEEPEST, 1.0), method="bounded", options={"xatol": 0.1, "maxiter": 8}
+        bound, bounds=(_STEEPEST, 1.0), method="bounded", options={"xatol": 0.1, "maxiter": 6}
     )
     return _bound(population, float(found.x), memory["vector"])[0]
 
@@ -153,16 +153,17 @@ def _bound(
 
     def apply(vector: np.ndarray) -> np.ndarray:
         T = vector.reshape(p * p, width)
-        total = np.zeros((p * p, width))
+        total, back = np.zeros((2, p * p, width))
         for sigma, w in parts:
             flat = sigma.reshape(len(w), -1)
             seen = w @ T.T  # T contracted with w̃
             if weight != 0:
-                total += weight * (flat.T @ ((flat * seen).sum(1)[:, None] * w))
+                total += weight * (flat.T @ (np.vecdot(flat, seen)[:, None] * w))
             if weight != 1:
-                turned = seen.reshape(-1, p, p).transpose(0, 2, 1)
-                turned = (sigma @ turned @ sigma).reshape(len(w), -1)
-                total += (1 - weight) * (turned.T @ w)
+                # (Σ̂ T(w̃)ᵀ Σ̂)ᵀ, which keeps the products' arguments in one order
+                turned = (sigma @ seen.reshape(-1, p, p) @ sigma).reshape(len(w), -1)
+                back += (1 - weight) * (turned.T @ w)
+        total += back.reshape(p, p, width).swapaxes(0, 1).reshape(p * p, width)
         return total.ravel() / N
 
     size = p * p * width
@@ -389,49 +390,3 @@ def edge(
         holds = np.asarray(arrives(middle), bool)
         low, high = np.where(holds, middle, low), np.where(holds, high, middle)
     return np.where(valid, high, np.nan)
-
-
-class Escape(NamedTuple):
-    """How the flow leaves the saddle at zero.
-
-    Attributes:
-        sigma: the largest singular values of 𝓑: P ↦ E[V̄⋆21 b (Σ̂ P w̃)ᵀ], in descending order.
-        pair: (u₁, v₁)/√2 with 𝓑u₁ = σ₁v₁, the direction in which the flow leaves fastest,
-            with the sign for which ⟨pair, θ̄(1)⟩ > 0.
-    """
-
-    sigma: Float[np.ndarray, " count"]
-    pair: Effective
-
-
-def escape(population: Population, count: int = 2) -> Escape:
-    """The top singular pair at the saddle at zero, by products only.
-
-    There L = L(0) − ⟨V̄21, 𝓑(P12)⟩ + ½ E‖V̄21 Σ̂ P12 w̃‖².
-
-    Args:
-        population: the windows.
-        count: how many singular values.
-    """
-    _checks.positive_integer("count", count)
-    sigma, w = np.asarray(population.sigma), np.asarray(population.w)
-    P, V = (np.asarray(block) for block in population.optimum)
-    steps = np.asarray(population.b) @ V.T  # the teacher's change of u
-    N = population.size
-
-    def apply(U: np.ndarray) -> np.ndarray:
-        moved = np.einsum("Nab,Nb->Na", sigma, w @ U.reshape(P.shape).T)
-        return (steps.T @ moved).ravel() / N
-
-    def transpose(W: np.ndarray) -> np.ndarray:
-        moved = np.einsum("Nab,Nb->Na", sigma, steps @ W.reshape(V.shape))
-        return (moved.T @ w).ravel() / N
-
-    products = Products((V.size, P.size), apply, transpose)
-    found = scipy.sparse.linalg.svds(products, k=count, v0=start_vector(min(products.shape)))
-    left, values, right = cast(tuple[np.ndarray, np.ndarray, np.ndarray], found)
-    top = int(np.argmax(values))
-    U, W = right[top].reshape(P.shape), left[:, top].reshape(V.shape)
-    sign = 1.0 if (U * P).sum() + (W * V).sum() >= 0 else -1.0
-    pair = Effective(jnp.asarray(sign * U / np.sqrt(2)), jnp.asarray(sign * W / np.sqrt(2)))
-    return Escape(np.sort(values)[::-1], pair)

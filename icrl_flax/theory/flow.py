@@ -12,7 +12,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from icrl_flax import _checks
 from icrl_flax.attention.weights import Effective
+from icrl_flax.theory.blocked import Blocked
 from icrl_flax.theory.manifold import norm
+from icrl_flax.theory.population import Population
 
 EXPLICIT = diffrax.Tsit5()
 
@@ -44,6 +46,11 @@ class Flow(NamedTuple):
     delta: Effective
     loss: Float[Array, "*runs T"]
     steps: Int[Array, "*runs"]
+
+
+def _fast(loss: Loss) -> Loss:
+    """The same loss, in the form that is the faster one along a flow."""
+    return Blocked.of(loss) if isinstance(loss, Population) else loss
 
 
 def gradient_flow(
@@ -89,12 +96,11 @@ def gradient_flow(
     run = _solve if c.ndim == 0 else _solve_batch
     # The tolerances as arrays: one program for all of them.
     accuracy = jnp.asarray(rtol), jnp.asarray(atol)
-    flow, arrived = run(loss, c, delta, times, *accuracy, max_steps, solver)
+    flow, arrived = run(_fast(loss), c, delta, times, *accuracy, max_steps, solver)
     _check(arrived, times[-1], max_steps, rtol, atol)
     return flow
 
 
-@eqx.filter_jit
 def slopes(loss: Loss, c: Float[Array, " runs"], flow: Flow) -> Float[Array, "runs T"]:
     """‖∇L‖ at every saved point of every flow; d log L/dt is −‖∇L‖²/L.
 
@@ -103,7 +109,11 @@ def slopes(loss: Loss, c: Float[Array, " runs"], flow: Flow) -> Float[Array, "ru
         c: the scales from which the flows count Δ.
         flow: a batch.
     """
+    return _slopes(_fast(loss), c, flow)
 
+
+@eqx.filter_jit
+def _slopes(loss, c, flow):
     def one(run):
         c, path = run
         return jax.lax.map(lambda delta: norm(loss.gradient(c, delta)), path)
@@ -237,7 +247,8 @@ def settle(
         _checks.positive_integer(name, value)
     _checks.non_zero_entries("c", c)
     settled, arrived = _settle(
-        loss, jnp.asarray(c), delta, until, longest, rtol, atol, int(together), int(max_steps)
+        *(_fast(loss), jnp.asarray(c), delta, until, longest, rtol, atol),
+        *(int(together), int(max_steps)),
     )
     _check(arrived, longest, max_steps, rtol, atol)
     return settled

@@ -8,7 +8,8 @@ X is linear in Δ, Y quadratic. Written so, the error has no cancellation in it:
 keeps its relative accuracy however close θ is to the optimum.
 """
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 
 import equinox as eqx
 import jax
@@ -17,7 +18,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
-from icrl_flax import _checks
+from icrl_flax import _checks, _compiling
 from icrl_flax.attention.weights import Effective, initial_effective
 from icrl_flax.control.closed_loop import interact
 from icrl_flax.control.tasks import draw_task
@@ -65,7 +66,7 @@ class Population(eqx.Module):
     @property
     def b(self) -> Float[Array, "N p"]:
         """(1/n) Σ x_i δ_i = Σ̂ P⋆12 w̃, for SARSA and actor-critic the δ_i of eqs. (2), (3)."""
-        return _through(self.tokens, self.w @ self.optimum.P12.T)
+        return through(self.tokens, self.w @ self.optimum.P12.T)
 
     def terms(
         self, c: float | Float[Array, ""], delta: Effective
@@ -78,8 +79,8 @@ class Population(eqx.Module):
         """
         U, W = delta
         w = self.w
-        moved = _through(self.tokens, w @ U.T)
-        still = _through(self.tokens, w @ self.optimum.P12.T)
+        moved = through(self.tokens, w @ U.T)
+        still = through(self.tokens, w @ self.optimum.P12.T)
         return moved @ self.optimum.V21.T / c + c * still @ W.T, moved @ W.T
 
     def loss(self, c: float | Float[Array, ""], delta: Effective) -> Float[Array, ""]:
@@ -90,10 +91,10 @@ class Population(eqx.Module):
     def gradient(self, c: float | Float[Array, ""], delta: Effective) -> Effective:
         """∇L at θ̄(c) + Δ, written out: a sixth faster than automatic differentiation."""
         (U, W), w = delta, self.w
-        moved, rows = _through(self.tokens, w @ U.T), self.optimum.V21 / c + W
-        still = c * _through(self.tokens, w @ self.optimum.P12.T)
+        moved, rows = through(self.tokens, w @ U.T), self.optimum.V21 / c + W
+        still = c * through(self.tokens, w @ self.optimum.P12.T)
         error = moved @ rows.T + still @ W.T
-        P_slope = _through(self.tokens, error @ rows).T @ w
+        P_slope = through(self.tokens, error @ rows).T @ w
         V_slope = error.T @ (still + moved)
         return Effective(P_slope / self.size, V_slope / self.size)
 
@@ -102,9 +103,7 @@ class Population(eqx.Module):
         return Population(self.tokens[indices], self.u[indices], self.optimum)
 
 
-def _through(
-    tokens: Float[Array, "N n p"], directions: Float[Array, "N p"]
-) -> Float[Array, "N p"]:
+def through(tokens: Float[Array, "N n p"], directions: Float[Array, "N p"]) -> Float[Array, "N p"]:
     """Σ̂ v for each window's own v, without forming Σ̂."""
     scalars = jnp.einsum("Nnp,Np->Nn", tokens, directions)
     return jnp.einsum("Nn,Nnp->Np", scalars, tokens) / tokens.shape[1]
@@ -163,16 +162,21 @@ def draw_population(
         _checks.indices("step", step, windows)
     _checks.x64("draw_population")
     at = None if step is None else jnp.asarray(step)  # one program for every step
+    draw = _draw()
     chunks = [
-        _draw(key, jnp.arange(first, first + _CHUNK), rule, family, windows, n, at)
+        draw(key, jnp.arange(first, first + _CHUNK), rule, family, windows, n, at)
         for first in range(0, size, _CHUNK)
     ]
     tokens, u = (jnp.concatenate(parts)[:size] for parts in zip(*chunks, strict=True))
     return Population(tokens, u, rule.optimum(jnp.float64))
 
 
-@eqx.filter_jit
-def _draw(
+@functools.cache
+def _draw() -> Callable[..., tuple[Array, Array]]:
+    return eqx.filter_jit(_windows, compiler_options=_compiling.little())
+
+
+def _windows(
     key: Key[Array, ""],
     mdps: Int[Array, " m"],
     rule: Rule,
