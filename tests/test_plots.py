@@ -254,6 +254,12 @@ def test_poles_figure_has_a_row_for_each_episode_and_leans_as_the_pole_does():
         assert end.get_xdata()[0] == (40 if sign == 1 else 100)
 
 
+def test_poles_figure_ends_with_the_last_moment():
+    (axes,) = plots.poles_figure({"short": pole(18)}, every=20).axes
+    start, end, _ = axes.lines
+    assert (start.get_xdata()[0], end.get_xdata()[0]) == pytest.approx((0, 18 + 2 / 2.4 * 10))
+
+
 def test_poles_animation_moves_as_recorded_and_needs_nothing():
     episodes = {"first <one>": pole(10), "last": pole(500)}
     moving = plots.poles_animation(episodes, 'A pole that is held, "twice"', every=4)

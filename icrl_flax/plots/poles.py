@@ -34,7 +34,7 @@ def _checked(episodes: Episodes) -> dict[str, np.ndarray]:
 
 
 def poles_figure(episodes: Episodes, every: int = 20) -> Figure:
-    """Cart and pole at moments of each episode, from left to right: one row for each episode.
+    """Cart and pole at moments of each episode, its last one too: one row for each episode.
 
     Args:
         episodes: CartPole's four numbers from the first step's to those after the last, by the
@@ -52,7 +52,8 @@ def poles_figure(episodes: Episodes, every: int = 20) -> Figure:
         len(paths), 1, figsize=(7.2, 0.4 + 1.2 * len(paths)), sharex=True, squeeze=False
     )
     for panel, (name, path) in zip(panels[:, 0], paths.items(), strict=True):
-        for step in range(0, len(path), every):
+        last = len(path) - 1
+        for step in (*range(0, last - every // 2, every), last):
             x, tilt = path[step]
             # The whole track is as wide as a moment's share of the axis.
             foot = step + x / TRACK * every / 2
@@ -66,8 +67,8 @@ def poles_figure(episodes: Episodes, every: int = 20) -> Figure:
             panel.add_patch(
                 plt.Rectangle((foot - every / 4, 0), every / 2, 0.12, color=PALETTE[7])
             )
-        panel.axvline(len(path) - 1, color="black", lw=0.8, ls=":")
-        panel.set(ylim=(0, 1.35), yticks=[], title=f"{name}: {len(path) - 1} steps")
+        panel.axvline(last, color="black", lw=0.8, ls=":")
+        panel.set(ylim=(0, 1.35), yticks=[], title=f"{name}: {last} steps")
         panel.spines["left"].set_visible(False)
     panels[-1, 0].set(xlabel="step", xlim=(-every, longest + every))
     return figure
