@@ -34,7 +34,7 @@ SEEDS, TUNING_SEEDS, N, LAST = 10, 2, 20, 20
 SCALES = (1.0, 2.0, 4.0, 8.0)
 ALPHAS, LAMBDAS = (0.03, 0.1, 0.3, 1.0), (0.0, 0.5, 0.9)
 RULES = ("sarsa", "expected-sarsa", "n-step-sarsa", "sarsa-lambda", "actor-critic")
-TRAINED_UP_TO = 64
+TRAINED_UP_TO = 48
 """The largest number of SARSA's features, d, for which a block is trained."""
 
 
@@ -105,14 +105,14 @@ PLACES = {
         "CartPole-v1", "Fourier", box(4.8, 4.0, 0.25, 3.5, order=1), 0.95, 0.01, 800
     ),
     "MountainCar": Place(
-        "MountainCar-v0", "Fourier", box(0.6, 0.07, low=[-1.2, -0.07], order=3), 0.99, 0.01, 1000
+        "MountainCar-v0", "Fourier", box(0.6, 0.07, low=[-1.2, -0.07], order=3), 0.99, 0.01, 700
     ),
     "Acrobot": Place(
-        "Acrobot-v1", "Fourier", box(1, 1, 1, 1, 12.6, 28.3, order=1), 0.99, 0.01, 500
+        "Acrobot-v1", "Fourier", box(1, 1, 1, 1, 12.6, 28.3, order=1), 0.99, 0.01, 300
     ),
-    "FrozenLake": Place("FrozenLake-v1", "OneHot", {"n": 16}, 0.97, 0.1, 1000),
-    "CliffWalking": Place("CliffWalking-v1", "OneHot", {"n": 48}, 0.97, 0.1, 500, 200),
-    "Taxi": Place("Taxi-v4", "TaxiErrand", {}, 0.97, 0.05, 1000),
+    "FrozenLake": Place("FrozenLake-v1", "OneHot", {"n": 16}, 0.97, 0.1, 800),
+    "CliffWalking": Place("CliffWalking-v1", "OneHot", {"n": 48}, 0.97, 0.1, 400, 200),
+    "Taxi": Place("Taxi-v4", "TaxiErrand", {}, 0.97, 0.05, 600),
     "CartPole, trained at 0.9": Place(
         "CartPole-v1",
         "Fourier",
@@ -124,7 +124,7 @@ PLACES = {
         trained_at=0.9,
     ),
     # Fewer steps, in short windows.
-    "Taxi, n = 2": Place("Taxi-v4", "TaxiErrand", {}, 0.97, 0.05, 6000, n=2, rules=("sarsa",)),
+    "Taxi, n = 2": Place("Taxi-v4", "TaxiErrand", {}, 0.97, 0.05, 4000, n=2, rules=("sarsa",)),
 }
 
 
