@@ -108,7 +108,7 @@ PLACES = {
         "MountainCar-v0", "Fourier", box(0.6, 0.07, low=[-1.2, -0.07], order=3), 0.99, 0.01, 700
     ),
     "Acrobot": Place(
-        "Acrobot-v1", "Fourier", box(1, 1, 1, 1, 12.6, 28.3, order=1), 0.99, 0.01, 300
+        "Acrobot-v1", "Fourier", box(1, 1, 1, 1, 12.6, 28.3, order=1), 0.99, 0.01, 600
     ),
     "FrozenLake": Place("FrozenLake-v1", "OneHot", {"n": 16}, 0.97, 0.1, 800),
     "CliffWalking": Place("CliffWalking-v1", "OneHot", {"n": 48}, 0.97, 0.1, 400, 200),
@@ -328,7 +328,9 @@ def references(name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     rows: list[dict[str, Any]] = []
     for agent, step, epsilon in (("textbook", alpha, place.epsilon), ("uniform", 0.0, 1.0)):
         envs = [place.make() for _ in range(SEEDS)]
-        returns = textbook(envs, place, step, lam, epsilon=epsilon, seed=0, windows=place.windows)
+        returns, _ = textbook(
+            envs, place, step, lam, epsilon=epsilon, seed=0, windows=place.windows
+        )
         size = place.seen(1.0).size * int(envs[0].action_space.n)
         labels = {
             "environment": name,
