@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from icrl_flax import _checks
 from icrl_flax.plots.theme import PALETTE
@@ -64,9 +65,7 @@ def poles_figure(episodes: Episodes, every: int = 20) -> Figure:
                 lw=2,
                 solid_capstyle="round",
             )
-            panel.add_patch(
-                plt.Rectangle((foot - every / 4, 0), every / 2, 0.12, color=PALETTE[7])
-            )
+            panel.add_patch(Rectangle((foot - every / 4, 0), every / 2, 0.12, color=PALETTE[7]))
         panel.axvline(last, color="black", lw=0.8, ls=":")
         panel.set(ylim=(0, 1.35), yticks=[], title=f"{name}: {last} steps")
         panel.spines["left"].set_visible(False)
