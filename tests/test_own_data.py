@@ -203,6 +203,39 @@ def test_malformed_rows(frame, message, form, tmp_path):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("ending", ["parquet", "pq"])
+def test_parquet(ending, tmp_path):
+    """The window of a Parquet file is that of the frame in every entry, and so are its errors."""
+    pytest.importorskip("pyarrow", reason="needs the extra `data`")
+    path = tmp_path / f"log.{ending}"
+    LOG.to_parquet(path)
+    read, seen = read_transitions(path, 0.9)
+    expected, _ = read_transitions(LOG, 0.9)
+    assert seen is None
+    for name in expected.__dataclass_fields__:
+        found, wanted = getattr(read, name), getattr(expected, name)
+        np.testing.assert_array_equal(found, wanted)
+        assert np.asarray(found).dtype == np.asarray(wanted).dtype
+    frame = LOG.astype({"terminated": bool, "truncated": bool})
+    frame.to_parquet(path)  # which keeps booleans
+    np.testing.assert_array_equal(read_transitions(path, 0.9).window.over, expected.over)
+    LOG.assign(reward=LOG.reward.where(LOG.index != 4)).to_parquet(path)
+    with pytest.raises(ValueError, match=r"^row 4: reward must be finite, got nan$"):
+        read_transitions(path, 0.9)
+    path.write_bytes(b"no Parquet")
+    with pytest.raises(ValueError, match=r"^source: cannot read .*log\."):
+        read_transitions(path, 0.9)
+
+
+def test_parquet_without_its_package(monkeypatch, tmp_path):
+    def read_parquet(path):
+        raise ImportError("Unable to find a usable engine; …\n- Missing …")
+
+    monkeypatch.setattr(pd, "read_parquet", read_parquet)
+    with pytest.raises(ValueError, match=r"log\.parquet: install the extra 'data'$"):
+        read_transitions(tmp_path / "log.parquet", 0.9)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

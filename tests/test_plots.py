@@ -1,5 +1,8 @@
 """Figures show the numbers that they were given. Needs the `book` extra."""
 
+import re
+from xml.etree import ElementTree
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -264,3 +267,72 @@ def test_slack_figure_has_a_box_for_each_inequality_and_crosses_for_hostile_poin
     assert figure.axes[0].get_xscale() == "log"
     alone = plots.slack_figure({"one": rows})
     assert not [line for line in alone.axes[0].lines if line.get_marker() == "x"]
+
+
+def pole(steps):
+    """An episode in which everything grows by one number a step."""
+    return np.linspace([0, 0, 0, 0], [2.0, 9, 0.2, 9], steps + 1)
+
+
+def test_poles_figure_has_a_row_for_each_episode_and_leans_as_the_pole_does():
+    figure = plots.poles_figure({"first": pole(40), "last": -pole(100)}, every=20)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["first: 40 steps", "last: 100 steps"]
+    for axes, moments, sign in zip(figure.axes, (3, 6), (1, -1), strict=True):
+        *poles, end = axes.lines
+        assert len(poles) == len(axes.patches) == moments
+        leans = np.array([np.diff(line.get_xdata())[0] for line in poles])
+        tilts = np.linspace(0, 0.2, 3 if moments == 3 else 6)
+        np.testing.assert_allclose(leans, sign * 0.09 * 140 * np.sin(tilts), rtol=1e-12)
+        assert end.get_xdata()[0] == (40 if sign == 1 else 100)
+
+
+def test_poles_figure_ends_with_the_last_moment():
+    (axes,) = plots.poles_figure({"short": pole(18)}, every=20).axes
+    start, end, _ = axes.lines
+    assert (start.get_xdata()[0], end.get_xdata()[0]) == pytest.approx((0, 18 + 2 / 2.4 * 10))
+
+
+def test_poles_animation_moves_as_recorded_and_needs_nothing():
+    episodes = {"first <one>": pole(10), "last": pole(500)}
+    moving = plots.poles_animation(episodes, 'A pole that is held, "twice"', every=4)
+    text = moving._repr_html_()
+    assert repr(moving) == 'A pole that is held, "twice"'
+    assert len(text.encode()) < 150_000
+    assert "<script" not in text
+    assert not re.search(r"https?:|url\(|@import", text)
+    root = ElementTree.fromstring(text)
+    style, switch, label, svg = root
+    assert switch.get("id") == label.get("for")
+    assert svg.get("aria-label") == 'A pole that is held, "twice"'
+    assert svg[0][0].text == "first <one>: 10 steps"
+    # Of the first: at steps 0, 4, 8 and 10, of 550 steps' time; then it stays.
+    (frames,) = re.findall(r"@keyframes \S+-pole-0\{(.*?\})\}", style.text)
+    found = re.findall(r"([\d.]+)%(,100%)?\{transform:rotate\(([^)]+)deg\)\}", frames)
+    times, holds, tilts = zip(*found, strict=True)
+    np.testing.assert_allclose(np.array(times, float), 100 * np.array([0, 4, 8, 10]) / 550, 1e-3)
+    assert holds == ("", "", "", ",100%")
+    degrees = np.degrees(np.array([0, 4, 8, 10]) * 0.02)
+    np.testing.assert_allclose(np.array(tilts, float), degrees, rtol=1e-3)
+    assert f"#{switch.get('id')}:checked~svg *{{animation-play-state:paused}}" in style.text
+    assert "@media(prefers-reduced-motion:reduce)" in style.text
+    # At rest each shows its last moment.
+    assert svg[0].find(".//g[@class][@transform]/..") is not None
+    assert [g.get("transform") for g in svg[0].iter("g")][1] == "translate(200)"
+    assert text == plots.poles_animation(episodes, 'A pole that is held, "twice"', every=4)
+
+
+@pytest.mark.parametrize("draw", [plots.poles_figure, lambda e: plots.poles_animation(e, "")])
+@pytest.mark.parametrize(
+    ("episodes", "message"),
+    [
+        ({}, "episodes must be at least one, got none"),
+        ({"a": np.zeros((3, 2))}, r"episodes\['a'\] must have shape \(.*, 4\), got \(3, 2\)"),
+        ({"a": np.zeros((1, 4))}, r"episodes\['a'\] must have at least one step, got none"),
+        ({"a": np.full((3, 4), np.nan)}, r"episodes\['a'\] must be finite, got nan"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_episodes_that_cannot_be_drawn(draw, episodes, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        draw(episodes)

@@ -1,4 +1,4 @@
-"""Logged transitions from a file or a data frame. Needs pandas."""
+"""Logged transitions from a file or a data frame. Needs pandas; for Parquet the extra `data`."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -57,7 +57,8 @@ def read_transitions(
     cut short.
 
     Args:
-        source: a data frame; or the path of a Parquet file, by its ending, or else of a CSV file.
+        source: a data frame; or the path of a Parquet file (`.parquet` or `.pq`), which needs the
+            extra `data`, or else of a CSV file.
         gamma: discount γ in [0, 1).
         observations: columns to take as observations.
         names: other names of columns, by the names in NAMES.
@@ -131,3 +132,5 @@ def _frame(source: Any) -> Any:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ValueError(f"source: cannot read {path}: {reason}") from error
+    except ImportError as error:  # pandas reads Parquet by another package
+        raise ValueError(f"source: cannot read {path}: install the extra 'data'") from error
