@@ -7,6 +7,7 @@ Each session has an environment of its own below _build/nox-environments and fet
 """
 
 import csv
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -73,9 +74,10 @@ def tests(session: nox.Session, packages: str) -> None:
 @nox.session
 def wheel(session: nox.Session) -> None:
     """Build wheel and sdist, check both, and use the wheel alone."""
-    session.install("build", "check-wheel-contents", "packaging>=24.2", "twine",
-                    "validate-pyproject")  # fmt: skip
+    session.install("build", "check-wheel-contents", "hatchling", "hatch-vcs", "packaging>=24.2",
+                    "twine", "validate-pyproject")  # fmt: skip
     session.run("validate-pyproject", "pyproject.toml")
+    check_versions(session)
     shutil.rmtree(DIST, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(DIST))
     (built,), (sdist,) = DIST.glob("*.whl"), DIST.glob("*.tar.gz")
@@ -83,6 +85,27 @@ def wheel(session: nox.Session) -> None:
     session.run("check-wheel-contents", "--package", "icrl_flax", str(built))
     session.run("python", "tools/check_sdist.py", str(sdist))
     use(session, built)
+
+
+def check_versions(session: nox.Session) -> None:
+    """Is the version that of the tag, of a commit after it, or without a repository a fallback?"""
+    with tempfile.TemporaryDirectory() as name:
+        clone, archive = Path(name, "clone"), Path(name, "archive")
+        git = ("git", "-C", str(clone), "-c", "user.name=me", "-c", "user.email=me@example.org")
+
+        def expect(pattern: str, folder: Path) -> None:
+            with session.chdir(folder):
+                found = str(session.run("hatchling", "version", silent=True)).split()[-1]
+            if not re.fullmatch(pattern, found):
+                session.error(f"the version in {folder.name} is {found}, not {pattern}")
+
+        session.run("git", "clone", "--quiet", str(ROOT), str(clone), external=True)
+        session.run(*git, "tag", "v9.8.7", external=True)
+        expect(r"9\.8\.7", clone)
+        session.run(*git, "commit", "--quiet", "--allow-empty", "-m", "one more", external=True)
+        expect(r"9\.8\.8\.dev1\+g[0-9a-f]+", clone)
+        shutil.copytree(clone, archive, ignore=shutil.ignore_patterns(".git"))
+        expect(r"0\.1\.0\.dev0", archive)
 
 
 def use(session: nox.Session, built: Path) -> None:
