@@ -24,6 +24,11 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["tests"]
 nox.options.error_on_missing_interpreters = False
 
+# What Colab publishes of its image (github.com/googlecolab/backend-info), as far as our packages
+# or a kernel need it; of its older images it still offers those from July 2025 on.
+with (ROOT / "tests" / "colab.csv").open(newline="", encoding="utf-8") as lists:
+    COLAB = {row.pop("date"): row for row in csv.DictReader(lists)}
+
 # Always the newest: they are no part of what is tested.
 TOOLS = ("beartype", "hypothesis", "pytest", "scipy")
 
@@ -139,6 +144,15 @@ def use(session: nox.Session, built: Path) -> None:
             with Path("run.evaluation.csv").open(newline="", encoding="utf-8") as file:
                 if not list(csv.DictReader(file)):
                     session.error("evaluate wrote an empty table")
+
+
+@nox.session
+@nox.parametrize("listed", list(COLAB))
+def colab(session: nox.Session, listed: str) -> None:
+    """Run chapter 1 as Colab does, with the packages that its image had at a date."""
+    session.install("pip", *(f"{name}=={version}" for name, version in COLAB[listed].items()))
+    session.run(str(ROOT / ".venv" / "bin" / "python"), "tests/colab.py",
+                str(Path(session.bin, "python")), *session.posargs, external=True)  # fmt: skip
 
 
 @nox.session
