@@ -81,14 +81,8 @@ def run(python: str, chapters: list[str]) -> list[str]:
         subprocess.run(["git", "clone", "--quiet", "--bare", ROOT, origin], check=True)
         kernel = content / "jupyter" / "kernels" / "colab"
         kernel.mkdir(parents=True)
-        command = [
-            python,
-            "-Xfrozen_modules=off",
-            "-m",
-            "ipykernel_launcher",
-            "-f",
-            "{connection_file}",
-        ]
+        launch = "-Xfrozen_modules=off -m ipykernel_launcher -f {connection_file}"
+        command = [python, *launch.split()]
         spec = {"argv": command, "display_name": "Colab", "language": "python"}
         (kernel / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
         os.environ["JUPYTER_PATH"] = str(content / "jupyter")

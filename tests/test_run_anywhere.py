@@ -215,6 +215,7 @@ def instead(command, **options):
     if command[0] == "git":
         return run(command, **options)
     print(*command, sep="|")
+    return subprocess.CompletedProcess(command, RETURNCODE)
 subprocess.run = instead
 exec(CODE, {})
 exec(CODE, {})  # the cell run again does nothing
@@ -241,13 +242,19 @@ def test_the_first_cell_keeps_what_colab_has_loaded(tmp_path):
     repository = Repository(f"file://{tmp_path.parent}", tmp_path.name, "book")
     code = colab_cell(repository, "notebooks/one", ["gym", "theory"], ["myst-nb"], commit)
     code = code.replace('"/content/', f'"{content}/')
-    session = subprocess.run(
-        [sys.executable, "-c", f"CODE = {code!r}\n{SESSION}"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+
+    def start(returncode: int) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-c", f"CODE = {code!r}\nRETURNCODE = {returncode}\n{SESSION}"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    # Where a package is loaded that is too old for the library, pip refuses.
+    assert "choose Runtime, Restart session, and run this cell first" in start(1).stderr
+    session = start(0)
     assert session.returncode == 0, session.stderr
     installed, place = session.stdout.splitlines()
     folder = content / "book"

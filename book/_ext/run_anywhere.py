@@ -131,7 +131,8 @@ if "google.colab" in sys.modules:
         with open(folder + ".loaded", "w") as file:
             file.writelines(f"{{name}}=={{version}}\\n" for name, version in versions.items())
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "-c", file.name]
-        subprocess.run([*pip, "-e", folder + "{extras}"{packages}], check=True)
+        if subprocess.run([*pip, "-e", folder + "{extras}"{packages}]).returncode:
+            raise RuntimeError("choose Runtime, Restart session, and run this cell first")
         sys.path.insert(0, folder)
     os.chdir(folder + "/{directory}")
 """
