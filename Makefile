@@ -89,7 +89,6 @@ bench: $(INSTALLED) ## measure speed and memory, beside eager NumPy (a quarter o
 
 play: $(INSTALLED) ## train SARSA and export blocks for the interactive page and figures
 	$(BIN)/python tools/export_play.py
-	$(BIN)/python tools/export_learning.py
 
 # Conda and `pip install -e .` beside the pins refuse hashes: for these requirements.txt has none.
 pins: _build/uv/bin/uv ## resolve pyproject.toml anew into requirements.txt, and with hashes

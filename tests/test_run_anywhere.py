@@ -3,12 +3,14 @@
 import html
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 EXTENSIONS = ROOT / "book" / "_ext"
@@ -270,6 +272,36 @@ def test_the_first_cell_keeps_what_colab_has_loaded(tmp_path):
     # Elsewhere it does nothing.
     exec(compile(code.replace(str(content), "/nowhere"), "cell", "exec"), {})
     assert not Path("/nowhere").exists()
+
+
+def test_a_fork_publishes_its_own_book(tmp_path):
+    """The workflow's commands, as written, on a bare repository that stands for the fork."""
+    server, name = tmp_path / "server", "a-fork/its-name"
+    fork = server / name
+    subprocess.run(["git", "init", "--quiet", "--bare", str(fork)], check=True)
+    run = build(tmp_path, GITHUB_REPOSITORY=name, GITHUB_SHA="c0ffee")
+    assert run.returncode == 0, run.stderr
+
+    # The artifact, as one job leaves it to the other.
+    shutil.copytree(tmp_path / "html", tmp_path / "runner" / "book")
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "publish.yml").read_text("utf-8"))
+    *_, step = workflow["jobs"]["deploy"]["steps"]
+    given = {"GITHUB_REPOSITORY": name, "GITHUB_SHA": "c0ffee", "GITHUB_ACTOR": "me"}
+    given |= {"GITHUB_SERVER_URL": f"file://{server}", "TOKEN": "none", "PATH": os.environ["PATH"]}
+    subprocess.run(
+        ["bash", "-e", "-c", step["run"]], env=given, cwd=tmp_path / "runner", check=True
+    )
+
+    published = tmp_path / "published"
+    clone = ["git", "clone", "--quiet", "--branch", "gh-pages", str(fork), str(published)]
+    subprocess.run(clone, check=True)
+    assert (published / ".nojekyll").exists()
+    text = html.unescape((published / "notebooks" / "one.html").read_text("utf-8"))
+    colab = "https://colab.research.google.com/github/a-fork/its-name/blob/gh-pages/"
+    (path,) = re.findall(rf'href="{colab}([^"]*)"', text)
+    # The button leads to a file of that branch, whose first cell fetches the fork's commit.
+    first = nbformat.read(published / path, as_version=4).cells[0].source
+    assert '"https://github.com/a-fork/its-name.git", "c0ffee"' in first
 
 
 def test_extras_exist():
