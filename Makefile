@@ -13,7 +13,7 @@ COMPILE := uv pip compile --universal --python-version 3.11 --no-emit-index-url 
 .DEFAULT_GOAL := help
 # The book and the tests both execute notebooks into the same folder.
 .NOTPARALLEL:
-.PHONY: book page serve install pdf browser test coverage mutants wheel versions workflows notebooks lint format \
+.PHONY: book page serve install pdf browser test coverage mutants wheel versions colab workflows notebooks lint format \
 	picture weights bench play pins clean clean-all help
 
 book: $(INSTALLED) ## execute stale notebooks and build the book into _build/html/index.html
@@ -46,12 +46,15 @@ coverage: $(INSTALLED) ## run the tests and list the lines and branches that non
 mutants: $(INSTALLED) ## list the wrong signs, indices and factors that no test notices
 	$(BIN)/python tools/mutate.py
 
-# Both fetch packages, unlike the tests, and are run before a release.
+# They fetch packages, unlike the tests, and are run before a release.
 wheel: _build/nox/bin/nox ## build wheel and sdist into _build/dist, and use the wheel alone
 	PATH="$(CURDIR)/_build/nox/bin:$$PATH" nox -s wheel
 
 versions: _build/nox/bin/nox ## test Python 3.11 to 3.14 with the oldest and the newest packages
 	PATH="$(CURDIR)/_build/nox/bin:$$PATH" nox -s tests
+
+colab: $(INSTALLED) _build/nox/bin/nox ## run chapter 1 as Colab does, with eleven of its lists of packages
+	PATH="$(CURDIR)/_build/nox/bin:$$PATH" nox -s colab
 
 workflows: _build/nox/bin/nox ## look for what is unsafe or wrong in .github (fetches linters)
 	PATH="$(CURDIR)/_build/nox/bin:$$PATH" nox -s workflows

@@ -79,16 +79,16 @@ def tests(session: nox.Session, packages: str) -> None:
 @nox.session
 def wheel(session: nox.Session) -> None:
     """Build wheel and sdist, check both, and use the wheel alone."""
-    session.install("build", "check-wheel-contents", "hatchling", "hatch-vcs", "packaging>=24.2",
-                    "twine", "validate-pyproject")  # fmt: skip
+    session.install("build", "check-manifest", "check-wheel-contents", "hatchling", "hatch-vcs",
+                    "packaging>=24.2", "twine", "validate-pyproject")  # fmt: skip
     session.run("validate-pyproject", "pyproject.toml")
+    session.run("check-manifest")
     check_versions(session)
     shutil.rmtree(DIST, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(DIST))
     (built,), (sdist,) = DIST.glob("*.whl"), DIST.glob("*.tar.gz")
     session.run("twine", "check", "--strict", str(built), str(sdist))
     session.run("check-wheel-contents", "--package", "icrl_flax", str(built))
-    session.run("python", "tools/check_sdist.py", str(sdist))
     use(session, built)
 
 
