@@ -18,6 +18,7 @@ from pathlib import Path
 
 import jupytext
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
@@ -90,8 +91,16 @@ def run(python: str, chapters: list[str]) -> list[str]:
         for chapter in chapters:
             notebook = offered(chapter, content)
             place = {"metadata": {"path": str(content)}}
-            NotebookClient(notebook, timeout=1800, kernel_name="colab", resources=place).execute()
-            said.append(f"{chapter}: {notebook.cells[-1].outputs[0].text.strip()}")
+            client = NotebookClient(notebook, timeout=1800, kernel_name="colab", resources=place)
+            restarted = ""
+            try:
+                client.execute()
+            except CellExecutionError as error:
+                if "Restart session; then run this cell again" not in str(error):
+                    raise
+                restarted = ", after a restart"
+                client.execute()
+            said.append(f"{chapter}: {notebook.cells[-1].outputs[0].text.strip()}{restarted}")
     return said
 
 

@@ -217,7 +217,7 @@ def instead(command, **options):
     if command[0] == "git":
         return run(command, **options)
     print(*command, sep="|")
-    return subprocess.CompletedProcess(command, RETURNCODE)
+    return subprocess.CompletedProcess(command, CONFLICT and "-c" in command)
 subprocess.run = instead
 exec(CODE, {})
 exec(CODE, {})  # the cell run again does nothing
@@ -245,24 +245,27 @@ def test_the_first_cell_keeps_what_colab_has_loaded(tmp_path):
     code = colab_cell(repository, "notebooks/one", ["gym", "theory"], ["myst-nb"], commit)
     code = code.replace('"/content/', f'"{content}/')
 
-    def start(returncode: int) -> subprocess.CompletedProcess:
+    def start(conflict: int) -> subprocess.CompletedProcess:
         return subprocess.run(
-            [sys.executable, "-c", f"CODE = {code!r}\nRETURNCODE = {returncode}\n{SESSION}"],
+            [sys.executable, "-c", f"CODE = {code!r}\nCONFLICT = {conflict}\n{SESSION}"],
             cwd=tmp_path,
             capture_output=True,
             text=True,
             check=False,
         )
 
-    # Where a package is loaded that is too old for the library, pip refuses.
-    assert "choose Runtime, Restart session, and run this cell first" in start(1).stderr
+    # Where a package is loaded that is too old for the library, a restart has to follow.
+    session = start(1)
+    assert "Restart session; then run this cell again" in session.stderr
+    with_constraints, without = session.stdout.splitlines()
+    assert with_constraints == f"{without}|-c|{content}/book.loaded"
     session = start(0)
     assert session.returncode == 0, session.stderr
     installed, place = session.stdout.splitlines()
     folder = content / "book"
     assert installed.split("|")[1:] == [
-        *("-m", "pip", "install", "--quiet", "-c", f"{folder}.loaded"),
-        *("-e", f"{folder}[gym,theory]", "myst-nb"),
+        *("-m", "pip", "install", "--quiet", "-e", f"{folder}[gym,theory]", "myst-nb"),
+        *("-c", f"{folder}.loaded"),
     ]
     assert place.split("|") == [f"{folder}/notebooks", f"{folder}/one_of_the_book.py", "True"]
     kept = Path(f"{folder}.loaded").read_text(encoding="utf-8").splitlines()
