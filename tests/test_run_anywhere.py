@@ -222,7 +222,8 @@ subprocess.run = instead
 exec(CODE, {})
 exec(CODE, {})  # the cell run again does nothing
 import os, one_of_the_book
-print(os.getcwd(), one_of_the_book.__file__, os.path.exists("../results/table.csv"), sep="|")
+print(os.getcwd(), one_of_the_book.__file__, os.path.exists("../results/table.csv"),
+      os.environ["JAX_PLATFORMS"], sep="|")
 """
 
 
@@ -249,6 +250,7 @@ def test_the_first_cell_keeps_what_colab_has_loaded(tmp_path):
         return subprocess.run(
             [sys.executable, "-c", f"CODE = {code!r}\nCONFLICT = {conflict}\n{SESSION}"],
             cwd=tmp_path,
+            env={name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"},
             capture_output=True,
             text=True,
             check=False,
@@ -267,7 +269,8 @@ def test_the_first_cell_keeps_what_colab_has_loaded(tmp_path):
         *("-m", "pip", "install", "--quiet", "-e", f"{folder}[gym,theory]", "myst-nb"),
         *("-c", f"{folder}.loaded"),
     ]
-    assert place.split("|") == [f"{folder}/notebooks", f"{folder}/one_of_the_book.py", "True"]
+    expected = [f"{folder}/notebooks", f"{folder}/one_of_the_book.py", "True", "cpu"]
+    assert place.split("|") == expected
     kept = Path(f"{folder}.loaded").read_text(encoding="utf-8").splitlines()
     assert "numpy==2.1.3" in kept  # loaded, whatever lies on disk
     assert sum(line.startswith("numpy==") for line in kept) == 1

@@ -135,6 +135,8 @@ if "google.colab" in sys.modules:
         if subprocess.run([*pip, "-c", file.name]).returncode:
             subprocess.run(pip, check=True)
             raise RuntimeError("Choose Runtime, Restart session; then run this cell again.")
+        # Colab's CUDA plugin fits the JAX that it had before, and the book's numbers are a CPU's.
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
         sys.path.insert(0, folder)
         os.chdir(folder + "/{directory}")
 """
