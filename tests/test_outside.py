@@ -1,11 +1,8 @@
-"""What looks at the project from outside: the sdist, other Pythons, the workflows."""
+"""What looks at the project from outside: other Pythons, the workflows."""
 
-import io
 import re
 import shutil
 import subprocess
-import sys
-import tarfile
 import tomllib
 from pathlib import Path
 
@@ -14,44 +11,8 @@ import yaml
 from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT / "tools"))
-
-import check_sdist  # noqa: E402
-
-TRACKED = {"LICENSE", "README.md", "icrl_flax/__init__.py", ".ci/run"}
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 NOX = (ROOT / "noxfile.py").read_text("utf-8")
-
-
-@pytest.fixture
-def sdist(tmp_path):
-    """Write an sdist with some files."""
-
-    def write(names: set[str]) -> Path:
-        path = tmp_path / "icrl_flax-0.1.0.tar.gz"
-        with tarfile.open(path, "w:gz") as archive:
-            for name in sorted(names | {"PKG-INFO"}):
-                archive.addfile(tarfile.TarInfo(f"icrl_flax-0.1.0/{name}"), io.BytesIO())
-        return path
-
-    return write
-
-
-def test_an_sdist_as_it_should_be(sdist):
-    assert check_sdist.faults(sdist(TRACKED - {".ci/run"}), TRACKED) == []
-
-
-@pytest.mark.parametrize(
-    ("names", "fault"),
-    [
-        (TRACKED, ".ci/run does not belong there"),
-        ({"README.md", "icrl_flax/__init__.py"}, "LICENSE is missing"),
-        (TRACKED | {"_build/html/index.html"}, "_build/html/index.html does not belong there"),
-        (TRACKED | {"notebooks/one.ipynb"}, "notebooks/one.ipynb is a notebook with outputs"),
-    ],
-)
-def test_an_sdist_that_is_not(names, fault, sdist):
-    assert fault in check_sdist.faults(sdist(names), TRACKED)
 
 
 def test_pythons_are_the_same_everywhere():

@@ -1,6 +1,7 @@
 """requirements.txt pins what pyproject.toml asks for; environment.yml installs it."""
 
 import itertools
+import re
 import tomllib
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 REQUIREMENTS = (ROOT / "requirements.txt").read_text("utf-8")
+HASHES = (ROOT / "requirements-hashes.txt").read_text("utf-8")
 ENVIRONMENT = (ROOT / "environment.yml").read_text("utf-8")
 
 # Where somebody may install the pins; markers choose between them.
@@ -85,7 +87,19 @@ def test_environment_installs_the_pins_and_the_package() -> None:
     assert version in {platform["python_version"] for platform in PLATFORMS}
 
 
-@pytest.mark.parametrize("text", [REQUIREMENTS, ENVIRONMENT], ids=["pins", "conda"])
+def test_each_pin_has_hashes() -> None:
+    """The other file has the same lines, each with the hashes of its files and nothing else."""
+    pieces = HASHES.replace(" \\\n    --hash=", " --hash=").splitlines()
+    lines = [line.split(" --hash=") for line in pieces if not line.startswith("#")]
+    assert [re.sub(r"\[.*\]", "", line) for line, *_ in lines] == requirement_lines()
+    for line, *hashes in lines:
+        assert hashes, line
+        assert all(re.fullmatch("sha256:[0-9a-f]{64}", each) for each in hashes), line
+
+
+@pytest.mark.parametrize(
+    "text", [REQUIREMENTS, HASHES, ENVIRONMENT], ids=["pins", "hashes", "conda"]
+)
 @pytest.mark.parametrize(
     "forbidden",
     ["://", "--index", "--extra-index", "--find-links", "--trusted-host", " @ "],

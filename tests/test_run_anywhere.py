@@ -3,12 +3,14 @@
 import html
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 EXTENSIONS = ROOT / "book" / "_ext"
@@ -215,11 +217,13 @@ def instead(command, **options):
     if command[0] == "git":
         return run(command, **options)
     print(*command, sep="|")
+    return subprocess.CompletedProcess(command, CONFLICT and "-c" in command)
 subprocess.run = instead
 exec(CODE, {})
 exec(CODE, {})  # the cell run again does nothing
 import os, one_of_the_book
-print(os.getcwd(), one_of_the_book.__file__, os.path.exists("../results/table.csv"), sep="|")
+print(os.getcwd(), one_of_the_book.__file__, os.path.exists("../results/table.csv"),
+      os.environ["JAX_PLATFORMS"], sep="|")
 """
 
 
@@ -241,21 +245,32 @@ def test_the_first_cell_keeps_what_colab_has_loaded(tmp_path):
     repository = Repository(f"file://{tmp_path.parent}", tmp_path.name, "book")
     code = colab_cell(repository, "notebooks/one", ["gym", "theory"], ["myst-nb"], commit)
     code = code.replace('"/content/', f'"{content}/')
-    session = subprocess.run(
-        [sys.executable, "-c", f"CODE = {code!r}\n{SESSION}"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+
+    def start(conflict: int) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-c", f"CODE = {code!r}\nCONFLICT = {conflict}\n{SESSION}"],
+            cwd=tmp_path,
+            env={name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    # Where a package is loaded that is too old for the library, a restart has to follow.
+    session = start(1)
+    assert "Restart session; then run this cell again" in session.stderr
+    with_constraints, without = session.stdout.splitlines()
+    assert with_constraints == f"{without}|-c|{content}/book.loaded"
+    session = start(0)
     assert session.returncode == 0, session.stderr
     installed, place = session.stdout.splitlines()
     folder = content / "book"
     assert installed.split("|")[1:] == [
-        *("-m", "pip", "install", "--quiet", "-c", f"{folder}.loaded"),
-        *("-e", f"{folder}[gym,theory]", "myst-nb"),
+        *("-m", "pip", "install", "--quiet", "-e", f"{folder}[gym,theory]", "myst-nb"),
+        *("-c", f"{folder}.loaded"),
     ]
-    assert place.split("|") == [f"{folder}/notebooks", f"{folder}/one_of_the_book.py", "True"]
+    expected = [f"{folder}/notebooks", f"{folder}/one_of_the_book.py", "True", "cpu"]
+    assert place.split("|") == expected
     kept = Path(f"{folder}.loaded").read_text(encoding="utf-8").splitlines()
     assert "numpy==2.1.3" in kept  # loaded, whatever lies on disk
     assert sum(line.startswith("numpy==") for line in kept) == 1
@@ -263,6 +278,36 @@ def test_the_first_cell_keeps_what_colab_has_loaded(tmp_path):
     # Elsewhere it does nothing.
     exec(compile(code.replace(str(content), "/nowhere"), "cell", "exec"), {})
     assert not Path("/nowhere").exists()
+
+
+def test_a_fork_publishes_its_own_book(tmp_path):
+    """The workflow's commands, as written, on a bare repository that stands for the fork."""
+    server, name = tmp_path / "server", "a-fork/its-name"
+    fork = server / name
+    subprocess.run(["git", "init", "--quiet", "--bare", str(fork)], check=True)
+    run = build(tmp_path, GITHUB_REPOSITORY=name, GITHUB_SHA="c0ffee")
+    assert run.returncode == 0, run.stderr
+
+    # The artifact, as one job leaves it to the other.
+    shutil.copytree(tmp_path / "html", tmp_path / "runner" / "book")
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "publish.yml").read_text("utf-8"))
+    *_, step = workflow["jobs"]["deploy"]["steps"]
+    given = {"GITHUB_REPOSITORY": name, "GITHUB_SHA": "c0ffee", "GITHUB_ACTOR": "me"}
+    given |= {"GITHUB_SERVER_URL": f"file://{server}", "TOKEN": "none", "PATH": os.environ["PATH"]}
+    subprocess.run(
+        ["bash", "-e", "-c", step["run"]], env=given, cwd=tmp_path / "runner", check=True
+    )
+
+    published = tmp_path / "published"
+    clone = ["git", "clone", "--quiet", "--branch", "gh-pages", str(fork), str(published)]
+    subprocess.run(clone, check=True)
+    assert (published / ".nojekyll").exists()
+    text = html.unescape((published / "notebooks" / "one.html").read_text("utf-8"))
+    colab = "https://colab.research.google.com/github/a-fork/its-name/blob/gh-pages/"
+    (path,) = re.findall(rf'href="{colab}([^"]*)"', text)
+    # The button leads to a file of that branch, whose first cell fetches the fork's commit.
+    first = nbformat.read(published / path, as_version=4).cells[0].source
+    assert '"https://github.com/a-fork/its-name.git", "c0ffee"' in first
 
 
 def test_extras_exist():

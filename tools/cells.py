@@ -5,6 +5,9 @@
 
 Each notebook becomes an .ipynb without outputs in a temporary folder, where ruff knows
 what a cell is. What ruff changes there is put back into the text, and nothing else.
+`jupytext --pipe` would write the whole notebook anew: it folds captions at another place and
+quotes options in another way, so that none of the book's notebooks comes back as it was
+(https://github.com/jupytext/jupytext/issues/789 has more of what it changes).
 """
 
 import argparse

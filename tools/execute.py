@@ -2,7 +2,8 @@
 
 Jupyter Book keeps executed notebooks in a jupyter-cache, which looks a notebook
 up by the text of its code cells alone: after an edit of the library it would go
-on showing the results of the older library.  This script decides by itself what
+on showing the results of the older library
+(https://github.com/jupyter-book/jupyter-book/issues/1633).  This script decides by itself what
 is stale, executes that with nbmake, and puts the results into the same cache, so
 that the build of the book which follows finds everything there and executes
 nothing.

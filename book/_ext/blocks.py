@@ -3,7 +3,7 @@
 sphinx-proof and sphinx-exercise give the inside of every block, and the title of one without
 a number, an identifier that is there already; the index of sphinx-proof lists labels; and
 sphinx-exercise fails if `hide_solutions` meets a solution of several cells
-(https://github.com/executablebooks/sphinx-exercise/issues). What a link shows when pointed at
+(https://github.com/executablebooks/sphinx-exercise/issues/89). What a link shows when pointed at
 is written into the page, since a page opened from the disk may read no other.
 """
 

@@ -13,31 +13,14 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
-# What each figure loads, below _static, in this order.
-SCRIPTS = {
-    "theorem_by_hand": (
-        "play/icrl.js",
-        "play/view.js",
-        "figures/lab.js",
-        "figures/bands.js",
-        "figures/theorem_by_hand.js",
-    ),
-    "which_point": (
-        "play/icrl.js",
-        "play/view.js",
-        "figures/lab.js",
-        "figures/plane.js",
-        "figures/which_point.js",
-    ),
-    "watch_it_learn": (
-        "play/icrl.js",
-        "play/view.js",
-        "figures/lab.js",
-        "figures/learning.js",
-        "figures/recorded.js",
-        "figures/watch_it_learn.js",
-    ),
+COMMON = ("play/icrl.js", "play/view.js", "figures/lab.js")
+OWN = {
+    "theorem_by_hand": ("figures/bands.js",),
+    "which_point": ("figures/plane.js",),
+    "watch_it_learn": ("figures/learning.js", "figures/recorded.js"),
 }
+# What each figure loads, below _static, in this order.
+SCRIPTS = {name: (*COMMON, *own, f"figures/{name}.js") for name, own in OWN.items()}
 STYLE = "figures/figures.css"
 STYLES = ("play/shared.css", STYLE)
 

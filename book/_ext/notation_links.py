@@ -12,6 +12,7 @@ name is a symbol of its own, as P is beside the kernel P(s′|s,a).
 
 import re
 from collections.abc import Iterator
+from posixpath import dirname, join, normpath
 from typing import Any, NamedTuple
 
 from docutils import nodes
@@ -101,17 +102,9 @@ def rows_of(table: nodes.table) -> Iterator[tuple[nodes.row, list[nodes.entry]]]
 
 def chapters_of(cell: nodes.entry, page: str) -> list[str]:
     """Return the documents that a cell links to."""
-    folder = page.rpartition("/")[0]
-    found = []
-    for xref in cell.findall(pending_xref):
-        parts: list[str] = []
-        for part in f"{folder}/{xref['reftarget']}".split("/"):
-            if part == "..":
-                parts.pop()
-            elif part:
-                parts.append(part)
-        found.append("/".join(parts))
-    return found
+    folder = dirname(page)
+    links = cell.findall(pending_xref)
+    return [normpath(join(folder, link["reftarget"])).lstrip("/") for link in links]
 
 
 def read_page(app: Sphinx, document: nodes.document) -> None:

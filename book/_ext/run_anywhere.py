@@ -120,7 +120,7 @@ if "google.colab" in sys.modules:
         fetch = ["fetch", "--quiet", "--depth=1", "{address}", "{commit}"]
         subprocess.run([*git, *fetch], check=True)
         subprocess.run([*git, "checkout", "--quiet", "FETCH_HEAD"], check=True)
-    if folder not in sys.path:
+    if os.getcwd() != folder + "/{directory}":
         # A package that is loaded must not be replaced on disk by another version.
         owners = importlib.metadata.packages_distributions()
         modules = {{name.partition(".")[0] for name in sys.modules}}
@@ -130,10 +130,15 @@ if "google.colab" in sys.modules:
             versions["numpy"] = sys.modules["numpy"].__version__
         with open(folder + ".loaded", "w") as file:
             file.writelines(f"{{name}}=={{version}}\\n" for name, version in versions.items())
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "-c", file.name]
-        subprocess.run([*pip, "-e", folder + "{extras}"{packages}], check=True)
+        pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+        pip += ["-e", folder + "{extras}"{packages}]
+        if subprocess.run([*pip, "-c", file.name]).returncode:
+            subprocess.run(pip, check=True)
+            raise RuntimeError("Choose Runtime, Restart session; then run this cell again.")
+        # Colab's CUDA plugin fits the JAX that it had before, and the book's numbers are a CPU's.
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
         sys.path.insert(0, folder)
-    os.chdir(folder + "/{directory}")
+        os.chdir(folder + "/{directory}")
 """
 
 
