@@ -10,6 +10,7 @@ keeps its relative accuracy however close θ is to the optimum.
 
 import functools
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -173,7 +174,9 @@ def draw_population(
 
 @functools.cache
 def _draw() -> Callable[..., tuple[Array, Array]]:
-    return eqx.filter_jit(_windows, compiler_options=_compiling.little())
+    # Equinox hands what it does not know on to `jax.jit`, but its annotations do not say so.
+    options: Any = {"compiler_options": _compiling.little()}
+    return eqx.filter_jit(_windows, **options)
 
 
 def _windows(
