@@ -47,26 +47,35 @@ def test_site_follows_the_chapters(book: ModuleType, monkeypatch: pytest.MonkeyP
     """A build starts with the landing page, then where there is news, one at a time."""
     blanked: list[str] = []
     builds: list[tuple[set[str], Build]] = []
+    kept: list[int] = []  # how many builds had begun at each handing over
 
     def start(_site: object, names: set[str]) -> Build:
         builds.append((names, Build()))
         return builds[-1][1]
 
+    def hand_over() -> None:
+        kept.append(len(builds))
+
     monkeypatch.setattr(book.Site, "_build", start)
-    site = book.Site(SimpleNamespace(blank=blanked.append), chapters=4)
-    assert site.update(pending("at_a_glance", "a", "b"))
+    jobs = pending("at_a_glance", "a", "b")
+    site = book.Site(SimpleNamespace(blank=blanked.append), jobs)
+    site.update(pending("at_a_glance", "a", "b"), hand_over)
     assert not builds  # there is nothing to look at yet
-    site.update(pending("a", "b"))
+    site.update(pending("a", "b"), hand_over)
     assert [names for names, _ in builds] == [{"a", "b"}]
-    assert blanked == ["a", "b"]
-    assert not site.update(pending("b"))  # while it works, the cache must not change
+    assert blanked == ["at_a_glance", "a", "b"]  # which leaves what has results
+    assert kept == [0, 0]  # before the build: it would execute what it has no results of
+    site.update(pending("b"), hand_over)  # while it works, the cache must not change
     assert len(builds) == 1
+    assert kept == [0, 0]
     builds[0][1].done = True
-    site.update(pending("b"))
+    site.update(pending("b"), hand_over)
     assert [names for names, _ in builds[1:]] == [{"b"}]
+    assert kept == [0, 0, 1]
     builds[1][1].done = True
-    assert site.update([])  # what comes now is the build of everything
+    site.update([], hand_over)  # what comes now is the build of everything
     assert len(builds) == 2
+    assert kept == [0, 0, 1, 2]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -172,7 +173,7 @@ class StandIn:
         self.calls = 0
         self.output: str | None = "2"
 
-    def __call__(self, source: Path, notebook: Path) -> bool:
+    def __call__(self, source: Path, notebook: Path, patient: bool = False) -> bool:
         """Do what `execute` does, without a kernel."""
         self.calls += 1
         if self.output is None:
@@ -278,7 +279,7 @@ def test_executes_two_at_once(
     meeting = threading.Barrier(2, timeout=20)
     stand_in = StandIn(tool)
 
-    def execute(source: Path, notebook: Path) -> bool:
+    def execute(source: Path, notebook: Path, patient: bool = False) -> bool:
         meeting.wait()
         return stand_in(source, notebook)
 
@@ -312,10 +313,12 @@ def test_longest_first_but_for_the_landing_page(
 ) -> None:
     """The order in which one kernel executes four notebooks; times are those of the last run."""
     order: list[str] = []
+    patience: list[bool] = []  # whether it leaves the processor to others
     stand_in = StandIn(tool)
 
-    def execute(source: Path, notebook: Path) -> bool:
+    def execute(source: Path, notebook: Path, patient: bool = False) -> bool:
         order.append(source.stem)
+        patience.append(patient)
         return stand_in(source, notebook)
 
     monkeypatch.setattr(tool, "execute", execute)
@@ -325,13 +328,16 @@ def test_longest_first_but_for_the_landing_page(
     write(tool.EXPECTED, tool.json.dumps(expected))
     tool.bring_up_to_date(tool.read(), tool.BookCache(), 1, first="landing")
     assert order == ["landing", "longer", "long", "chapter"]
+    assert patience == [False, True, True, True]
 
-    order.clear()  # what was measured here counts more than the committed times
+    order.clear()
+    patience.clear()  # what was measured here counts more than the committed times
     for name, seconds in (("chapter", 7.0), ("long", 2.0)):
         key = tool.Executed.of(repository / f"notebooks/{name}.md").key
         write(key, tool.json.dumps({"key": "old", "seconds": seconds}))
     tool.bring_up_to_date(tool.read(), tool.BookCache(), 1)
     assert order == ["chapter", "long"]
+    assert patience == [False, False]
 
 
 def test_results_wait_for_their_moment(
@@ -341,10 +347,12 @@ def test_results_wait_for_their_moment(
     answers = iter([False, False, True])
     cache = tool.BookCache()
 
-    def between(stale: list[object]) -> bool:
-        assert not stale
+    def between(left: list[object], hand_over: Callable[[], None]) -> None:
+        assert not left
         assert shown(repository, tool, source) is None
-        return next(answers)
+        if next(answers):
+            hand_over()
+            assert shown(repository, tool, source) == "2"
 
     tool.bring_up_to_date(tool.read(), cache, 1, between=between)
     assert shown(repository, tool, source) == "2"

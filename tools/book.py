@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -27,30 +28,30 @@ COMMAND = [str(Path(sys.executable).parent / "jupyter-book"), "build", "-n", "--
 class Site:
     """The built pages, brought up to date in another process while chapters are executed."""
 
-    def __init__(self, cache: BookCache, chapters: int) -> None:
-        self.cache = cache
-        self.shown = chapters + 1  # of how many chapters the results are missing
+    def __init__(self, cache: BookCache, jobs: list[Job]) -> None:
+        self.cache, self.jobs = cache, jobs
+        self.shown = len(jobs) + 1  # of how many chapters the results are missing
         self.process: subprocess.Popen[bytes] | None = None
         self.told = False
 
-    def update(self, pending: list[Job]) -> bool:
-        """Start a build if there is something new to show; False while one is at work.
+    def update(self, pending: list[Job], hand_over: Callable[[], None]) -> None:
+        """Take what has finished, and start a build if there is something new to show.
 
-        It reads the book's cache, which must not change meanwhile.
+        Not while one is at work: it reads the book's cache, which must not change meanwhile.
         """
         if self.process is not None and self.process.poll() is None:
-            return False
+            return
         if self.process is not None and not self.told and INDEX.exists():
             print(f"the first pages are there: open {INDEX}", flush=True)
             self.told = True
+        hand_over()  # or Jupyter Book would execute what has just been executed
         names = {job.source.stem for job in pending}
         if LANDING not in names and 0 < len(pending) < self.shown:
-            for job in pending:
+            # What is to come or has failed: Jupyter Book would execute it.
+            for job in self.jobs:
                 self.cache.blank(job.notebook)
             self.shown = len(pending)
             self.process = self._build(names)
-            return False  # what has finished is handed over after it
-        return True
 
     def _build(self, pending: set[str]) -> "subprocess.Popen[bytes]":
         environment = {**os.environ, "ICRL_PENDING": " ".join(sorted(pending))}
@@ -84,7 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
         page(name, cache)
     else:
         jobs = read()
-        site = Site(cache, len(jobs))
+        site = Site(cache, jobs)
         failed = bring_up_to_date(jobs, cache, cores(), LANDING, site.update)
         site.wait()
         report(failed)

@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -180,7 +181,7 @@ def check_readable(source: Path) -> None:
         sys.exit(f"{_name(source)}: MyST-NB and Jupytext see different code in it")
 
 
-def execute(source: Path, notebook: Path) -> bool:
+def execute(source: Path, notebook: Path, patient: bool = False) -> bool:
     """Execute `source` with nbmake; leave the result in `notebook` if it succeeds."""
     # nbmake ignores files below a folder called _build, and runs a notebook in
     # the folder where it lies: here one beside notebooks/, so that a relative
@@ -193,6 +194,8 @@ def execute(source: Path, notebook: Path) -> bool:
         # The settings in pyproject.toml are for the tests of the library.
         command += ["-c", os.devnull, "--rootdir", folder, "--noconftest"]
         command += ["-p", "no:cacheprovider"]
+        if patient and (nice := shutil.which("nice")):
+            command = [nice, "-n", "10", *command]
 
         def attempt() -> "subprocess.CompletedProcess[str]":
             return subprocess.run(
@@ -279,11 +282,14 @@ class Job:
         self.executed.notebook.unlink(missing_ok=True)
         cache.forget(self.notebook)
 
-    def run(self) -> float | None:
-        """Execute the notebook; return how long that took, None if it failed."""
+    def run(self, patient: bool = False) -> float | None:
+        """Execute the notebook; return how long that took, None if it failed.
+
+        Patient is who leaves the processor to others: the page that a reader waits for.
+        """
         print(f"{_name(self.source)}: executing", flush=True)
         start = time.monotonic()
-        succeeded = execute(self.source, self.executed.notebook)
+        succeeded = execute(self.source, self.executed.notebook, patient)
         seconds = time.monotonic() - start
         verdict = "executed in" if succeeded else "FAILED after"
         print(f"{_name(self.source)}: {verdict} {seconds:.0f} s", flush=True)
@@ -334,7 +340,7 @@ def bring_up_to_date(
     cache: BookCache,
     at_once: int,
     first: str | None = None,
-    between: Callable[[list[Job]], bool] = lambda stale: True,
+    between: Callable[[list[Job], Callable[[], None]], None] = lambda left, hand_over: hand_over(),
 ) -> list[Job]:
     """Execute the stale notebooks, hand all results to the book, return what failed.
 
@@ -343,8 +349,8 @@ def bring_up_to_date(
         cache: the book's.
         at_once: how many kernels.
         first: the stem of the notebook to begin with; then come the longest.
-        between: is called every second and after each notebook with those that are still to
-            come; results are handed to the book only when it says that this is the moment.
+        between: is called every second and after each notebook, with those that are still to
+            come, and with a function that hands the book what has finished: it says when.
     """
     stale = []
     for job in jobs:
@@ -359,10 +365,19 @@ def bring_up_to_date(
     stale.sort(key=lambda job: (job.source.stem != first, -job.expected, job.source.stem))
     progress = Progress(stale, at_once)
     failed, finished = [], []
+
+    def hand_over() -> None:
+        for job, seconds in finished:
+            job.keep(cache, seconds)
+        finished.clear()
+
     # A notebook keeps one core busy most of the time.  The book's cache is a
     # database that belongs to this thread.
     with ThreadPoolExecutor(at_once) as pool:
-        running = {pool.submit(job.run): job for job in stale}
+        # The one to begin with goes before the others where cores are short.
+        running = {
+            pool.submit(job.run, first not in (None, job.source.stem)): job for job in stale
+        }
         while running or finished:
             done, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
             for future in done:
@@ -372,10 +387,7 @@ def bring_up_to_date(
                     failed.append(job)
                 else:
                     finished.append((job, seconds))
-            if between(list(running.values())):
-                for job, seconds in finished:
-                    job.keep(cache, seconds)
-                finished.clear()
+            between(list(running.values()), hand_over)
     return failed
 
 
