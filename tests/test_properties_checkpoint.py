@@ -74,3 +74,4 @@ def test_checkpoint_round_trip(run, data):
         assert found.dtype == expected.dtype
         assert found.tobytes() == expected.tobytes()
     assert read.runs == (run,)
+    assert losses.size == 0 or np.isfinite(read.record["final_loss"])

@@ -1,6 +1,5 @@
 """The population loss, as terms, as a block's error and as polynomials, and how it is drawn."""
 
-import importlib
 import itertools
 
 import jax
@@ -31,9 +30,9 @@ from icrl_flax.theory import (
     draw_population,
     offset,
 )
+from icrl_flax.theory.blocked import Blocked
 
 SCALES = [0.4, -1.7]
-blocked = importlib.import_module("icrl_flax.theory.blocked")
 
 
 @pytest.fixture(scope="module", params=RULES)
@@ -42,16 +41,12 @@ def case(request):
     return rule, *random_population(rule)
 
 
-@pytest.mark.parametrize("windows_of_a_block", [None, 7, 1])
-def test_the_blocks_that_flows_use_have_the_same_loss(case, windows_of_a_block, monkeypatch):
+@pytest.mark.parametrize("together", [None, 7, 1])
+def test_the_blocks_that_flows_use_have_the_same_loss(case, together):
     """However many windows are in a block, those that fill the last one add nothing."""
     _, population, _ = case
-    if windows_of_a_block is not None:
-        size = windows_of_a_block * population.tokens[0].nbytes
-        monkeypatch.setattr(blocked, "_BYTES", size)
-        jax.clear_caches()  # the size of a block is part of a program
-    same = blocked.Blocked.of(population)
-    assert windows_of_a_block in (None, same.tokens.shape[1])
+    same = Blocked.of(population, together)
+    assert together in (None, same.tokens.shape[1])
     for seed, c in enumerate(SCALES):
         delta = random_pair(population.optimum, seed)
         expected = population.loss(c, delta)

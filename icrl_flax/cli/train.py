@@ -21,7 +21,7 @@ from icrl_flax.training.checkpoint import checkpoint_path, load, save
 from icrl_flax.training.config import TrainingConfig
 from icrl_flax.training.loop import train_iter
 from icrl_flax.training.prefetch import prefetch
-from icrl_flax.training.result import Run, TrainingResult, joined
+from icrl_flax.training.result import Run, TrainingResult, joined, mean_loss
 
 COLLECTED = 64
 """Results kept before they are joined: their weights would fill the memory."""
@@ -144,7 +144,7 @@ def _print_summary(
     final: TrainingResult, before: TrainingResult, first: TrainingResult | None
 ) -> None:
     tail = final.losses[-1000:]
-    lines = {f"mean loss of the last {tail.size} updates": f"{tail.mean():.2e}"}
+    lines = {f"mean loss of the last {tail.size} updates": f"{mean_loss(tail):.2e}"}
     layers = [None] if final.config.tied else range(final.config.layers)
     for layer in layers if final.config.is_paper_block else ():
         alignment, of = final.alignment(layer), "" if layer is None else f", layer {layer + 1}"

@@ -35,9 +35,11 @@ class Blocked(eqx.Module):
     size: Float[Array, ""]
 
     @classmethod
-    def of(cls, population: Population) -> "Blocked":
-        """The same loss, of the same windows."""
-        return _blocked(population)
+    def of(cls, population: Population, together: int | None = None) -> "Blocked":
+        """The same loss, of the same windows, so many of them in a block if it is said."""
+        size = population.size
+        fitting = max(1, _BYTES // population.tokens[0].nbytes)
+        return _blocked(population, min(size, together or fitting))
 
     def loss(self, c: float | Float[Array, ""], delta: Effective) -> Float[Array, ""]:
         """L(θ̄(c) + Δ) = ½ E‖X + Y‖², eq. (6)."""
@@ -71,10 +73,9 @@ class Blocked(eqx.Module):
 
 
 @eqx.filter_jit
-def _blocked(population: Population) -> Blocked:
+def _blocked(population: Population, together: int) -> Blocked:
     tokens, w, b = population.tokens, population.w, population.b
     size = len(tokens)
-    together = max(1, min(size, _BYTES // tokens[0].nbytes))
     blocks = -(-size // together)
 
     def split(x: Array) -> Array:

@@ -22,7 +22,7 @@ import safetensors.numpy
 
 from icrl_flax import _ambient, _checks, _files, _registry
 from icrl_flax.training.blocks import initial_block
-from icrl_flax.training.result import Run, State, TrainingResult
+from icrl_flax.training.result import Run, State, TrainingResult, mean_loss
 
 FORMAT = 1
 SUFFIX = ".safetensors"
@@ -196,7 +196,7 @@ def save(result: TrainingResult, path: Path | str, *, weights_only: bool = False
         },
         "completed_mdps": result.mdps,
         "diverged_at": result.diverged_at,
-        "final_loss": float(result.losses[-1000:].mean()) if result.losses.size else None,
+        "final_loss": mean_loss(result.losses[-1000:]) if result.losses.size else None,
         "generation_seconds": round(result.generation_seconds, 3),
         "update_seconds": round(result.update_seconds, 3),
         **provenance(),

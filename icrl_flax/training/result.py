@@ -225,6 +225,12 @@ def _align(trained: Effective, rule: Rule) -> Alignment:
     return align(trained, rule.optimum(np.float64))
 
 
+def mean_loss(losses: Float[np.ndarray, " updates"]) -> float:
+    """The mean, which is finite where the losses are, however large; NaN of none."""
+    losses = np.asarray(losses, np.float64)
+    return float((losses / losses.size).sum()) if losses.size else float("nan")
+
+
 def joined(results: Iterable[TrainingResult]) -> TrainingResult:
     """The last result, with the losses and times of all of them.
 
