@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from icrl_flax import _checks, _compiling
-from icrl_flax._ambient import full_precision, settled
+from icrl_flax import _checks
+from icrl_flax._ambient import full_precision, quick_compiler, settled
 from icrl_flax.attention.linear import linear_attention
 from icrl_flax.attention.prompt import augment, build_prompt, readout
 from icrl_flax.attention.weights import split, sum_over_heads
@@ -51,7 +51,7 @@ def random_case(rng: np.random.Generator, rule: Rule, n: int, cases: int = 1) ->
         keys = jax.random.split(jax.random.key(int(rng.integers(2**32))), cases)
         sample = jax.jit(
             jax.vmap(lambda key: rule.sample_features(key, n_states, n_actions, jnp.float64)),
-            compiler_options=_compiling.once(),
+            compiler_options=quick_compiler(0),
         )
         features = jax.tree.map(np.asarray, sample(keys))
     size = (cases, *rule.weights_shape)
@@ -221,7 +221,7 @@ def verify(
         with settled(x64=True):
             cases = random_case(rng, rule, n, cases_per_size)
             check = jax.vmap(lambda case: [relative_error(rule, case, t, depth) for t in DTYPES])
-            found = jax.jit(check, compiler_options=_compiling.once())(cases)
+            found = jax.jit(check, compiler_options=quick_compiler(0))(cases)
             # NumPy's `max`, unlike Python's, lets a NaN through to fail the bound.
             return [
                 (float(np.max(each)), rounding(rule, n, dtype))

@@ -19,7 +19,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
-from icrl_flax import _checks, _compiling
+from icrl_flax import _ambient, _checks
 from icrl_flax.attention.weights import Effective, initial_effective
 from icrl_flax.control.closed_loop import interact
 from icrl_flax.control.tasks import draw_task
@@ -175,7 +175,7 @@ def draw_population(
 @functools.cache
 def _draw() -> Callable[..., tuple[Array, Array]]:
     # Equinox hands what it does not know on to `jax.jit`, but its annotations do not say so.
-    options: Any = {"compiler_options": _compiling.little()}
+    options: Any = {"compiler_options": _ambient.quick_compiler(1)}
     return eqx.filter_jit(_windows, **options)
 
 
