@@ -73,7 +73,7 @@ def poles_figure(episodes: Episodes, every: int = 20) -> Figure:
     return figure
 
 
-class Moving(str):
+class _Moving(str):
     """HTML that a notebook shows; as plain text it is what it shows, in words."""
 
     words = ""
@@ -85,7 +85,7 @@ class Moving(str):
         return self.words
 
 
-def poles_animation(episodes: Episodes, words: str, every: int = 4) -> Moving:
+def poles_animation(episodes: Episodes, words: str, every: int = 4) -> str:
     """The episodes in motion, one below the other, at the speed at which they happened.
 
     Nothing is loaded and no script runs: it is an SVG with a style sheet, and a box to hold it.
@@ -96,6 +96,9 @@ def poles_animation(episodes: Episodes, words: str, every: int = 4) -> Moving:
             name of the row.
         words: what is to be seen, for those who do not see it.
         every: steps between two moments that are written down.
+
+    Returns:
+        HTML, which a notebook shows as the last value of a cell.
 
     Raises:
         ValueError: if there is no episode, or one has another shape or no step.
@@ -147,7 +150,7 @@ def poles_animation(episodes: Episodes, words: str, every: int = 4) -> Moving:
         f"@media(prefers-reduced-motion:reduce){{.{mark} svg *{{animation:none}}"
         f".{mark} :is(input,label){{display:none}}}}"
     )
-    page = Moving(
+    page = _Moving(
         f'<div class="{mark}"><style>{style}</style>'
         f'<input type="checkbox" id="{mark}"/> <label for="{mark}">hold still</label>'
         f'<svg viewBox="0 0 520 {height}" role="img" aria-label="{escape(words)}" '
