@@ -122,6 +122,14 @@ def test_no_formula_is_cut_by_a_line_that_starts_a_list(source):
             assert not re.search(r"\n *[-+*] ", formula), formula
 
 
+def test_what_has_no_number_is_linked_by_words():
+    """A reference without a text of its own would read "Theorem", and nothing more."""
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    without = set(re.findall(r"^:label: (\S+)\n:nonumber:", text, flags=re.MULTILINE))
+    assert without
+    assert not without & set(re.findall(r"\{prf:ref\}`([\w-]+)`", text))
+
+
 def test_no_label_is_used_twice():
     labels = Counter(
         a or b for page in PAGES for a, b in LABEL.findall(page.read_text(encoding="utf-8"))
