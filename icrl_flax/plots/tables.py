@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from icrl_flax.training.result import TrainingResult
+from icrl_flax.training.result import TrainingResult, mean_loss
 from icrl_flax.verification import Verdict
 
 
@@ -19,7 +19,7 @@ def run_table(results: Iterable[TrainingResult]) -> pd.DataFrame:
     for result in results:
         c, _, cosine, off_pattern = result.alignment()
         rows[result.config.seed] = {
-            "loss, last 1000": result.losses[-1000:].mean(dtype=float),
+            "loss, last 1000": mean_loss(result.losses[-1000:]),
             "c": float(c),
             "cosine": float(cosine),
             "off pattern": float(off_pattern),
