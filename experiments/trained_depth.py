@@ -203,7 +203,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=20, help="of the main job")
-    parser.add_argument("--others", type=int, default=3, help="seeds of every other variant")
+    parser.add_argument("--others", type=int, default=5, help="seeds of every other variant")
     parser.add_argument("--mdps", type=int, default=BASE.mdps)
     parser.add_argument("--only", nargs="*", help="some variants alone")
     options = parser.parse_args()
