@@ -151,7 +151,7 @@ def embed(
     Raises:
         ValueError: if a matrix of `free` is not D×D for each head.
     """
-    P12, V21 = effective
+    P12, V21 = map(jnp.asarray, effective)  # NumPy's, too, in the precision that is set
     *heads, p, width = P12.shape
     D = p + width
     shape = (*heads, D, D)
