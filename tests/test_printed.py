@@ -11,7 +11,7 @@ from icrl_flax.experiments import AsPrinted
 CONSTANT = re.compile(r"[A-Z][A-Z_]*")
 
 
-def claims(chapter: str) -> dict[str, tuple[ast.expr, ast.expr]]:
+def settings_of(chapter: str) -> dict[str, tuple[ast.expr, ast.expr]]:
     """What a chapter gives to `AsPrinted`: by name, the value in use and the printed one."""
     found = {}
     for node in ast.walk(ast.parse(code_of(chapter))):
@@ -70,7 +70,7 @@ def test_the_number_to_change_stands_once_and_the_page_knows_it(chapter):
         return
     assert re.search(r"^PRINTED = icrl.experiments.AsPrinted\(", code, flags=re.MULTILINE)
     name = re.split(r"[ =,]", old)[0]
-    assert name in claims(chapter), f"PRINTED does not know {name}"
+    assert name in settings_of(chapter), f"PRINTED does not know {name}"
     assert code.index("PRINTED = ") < code.index("with PRINTED:")
 
 
@@ -81,7 +81,7 @@ def test_every_printed_value_is_the_one_in_use(chapter):
     for node in ast.parse(code_of(chapter)).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             lines.setdefault(node.targets[0].id, node.value)
-    for name, (used, printed) in claims(chapter).items():
+    for name, (used, printed) in settings_of(chapter).items():
         if isinstance(used, ast.Name) and CONSTANT.fullmatch(used.id) and used.id in lines:
             assert ast.literal_eval(lines[used.id]) == ast.literal_eval(printed), name
 
