@@ -13,8 +13,8 @@ COMPILE := uv pip compile --universal --python-version 3.11 --no-emit-index-url 
 .DEFAULT_GOAL := help
 # The book and the tests both execute notebooks into the same folder.
 .NOTPARALLEL:
-.PHONY: book page serve install pdf browser test coverage mutants wheel versions colab workflows notebooks lint format \
-	picture weights bench play pins clean clean-all help
+.PHONY: book page serve install pdf browser test coverage mutants changed wheel versions colab workflows notebooks lint \
+	format picture weights bench play pins clean clean-all help
 
 book: $(INSTALLED) ## execute stale notebooks and build the book into _build/html/index.html
 	$(BIN)/python tools/book.py
@@ -45,6 +45,9 @@ coverage: $(INSTALLED) ## run the tests and list the lines and branches that non
 
 mutants: $(INSTALLED) ## list the wrong signs, indices and factors that no test notices
 	$(BIN)/python tools/mutate.py
+
+changed: $(INSTALLED) ## run every chapter with one number changed, or one: make changed NAME=depth
+	$(BIN)/python tests/changed_number.py $(NAME)
 
 # They fetch packages, unlike the tests, and are run before a release.
 wheel: _build/nox/bin/nox ## build wheel and sdist into _build/dist, and use the wheel alone
