@@ -376,6 +376,22 @@ def test_kernels_share_runs_and_programs(
     folders = {"ICRL_RUNS": "runs", "JAX_COMPILATION_CACHE_DIR": "xla-cache"}
     for variable, folder in folders.items():
         monkeypatch.delenv(variable, raising=False)
-        assert tool.kernel_environment()[variable] == str(repository / "_build" / folder)
+        assert tool.kernel_environment("tracking")[variable] == str(repository / "_build" / folder)
         monkeypatch.setenv(variable, "/elsewhere")
-        assert tool.kernel_environment()[variable] == "/elsewhere"
+        assert tool.kernel_environment("tracking")[variable] == "/elsewhere"
+
+
+def test_chapters_that_print_times_are_compiled_as_everywhere(
+    tool: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others quickly, unless the user has flags, or a graphics card that these would slow."""
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    monkeypatch.setattr(tool.shutil, "which", lambda name: None)
+    assert tool.kernel_environment("tracking")["XLA_FLAGS"] == tool.QUICK_COMPILER
+    for chapter in tool.TIMED:
+        assert (SCRIPT.parents[1] / "notebooks" / f"{chapter}.md").exists()
+        assert "XLA_FLAGS" not in tool.kernel_environment(chapter)
+    monkeypatch.setattr(tool.shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert "XLA_FLAGS" not in tool.kernel_environment("tracking")
+    monkeypatch.setenv("XLA_FLAGS", "--own")
+    assert tool.kernel_environment("tracking")["XLA_FLAGS"] == "--own"

@@ -8,6 +8,7 @@ nothing.
 """
 
 import dataclasses
+import functools
 import itertools
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -99,6 +100,13 @@ def _optimizer(config: TrainingConfig, own: optax.GradientTransformation | None)
     return config.make_optimizer() if own is None else own
 
 
+@functools.cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    # Equinox hands what it does not know on to `jax.jit`, but its annotations do not say so.
+    options: Any = {"compiler_options": _ambient.loop_compiler()}
+    return eqx.filter_jit(function, **options)
+
+
 @eqx.filter_jit
 def _start(
     mesh: Mesh,
@@ -113,7 +121,7 @@ def _start(
     return _each_run(mesh, one, keys, batch)
 
 
-@eqx.filter_jit  # of the configuration only what it needs: batches may share their data's program
+# Of the configuration only what it needs: batches may share their data's program.
 def _generate(
     mesh: Mesh,
     keys: Key[Array, " runs"],
@@ -133,7 +141,6 @@ def _generate(
     return _each_run(mesh, one, keys, rules, families)
 
 
-@eqx.filter_jit
 def _learn(
     mesh: Mesh,
     state: State,
@@ -275,9 +282,9 @@ def _results(
     def settled() -> Any:
         return _ambient.settled(config.dtype == "float64")
 
-    def generate(first: int) -> Examples | Walks:
-        """The examples of a chunk, given the number of its first MDP."""
-        return _generate(
+    def chunk(first: int) -> tuple[Any, ...]:
+        """What a chunk is made of, given the number of its first MDP."""
+        return (
             mesh,
             data_keys,
             jnp.asarray(np.arange(first, min(first + size, config.mdps))),
@@ -291,20 +298,19 @@ def _results(
         )
 
     def generated(first: int) -> tuple[Examples | Walks, float]:
-        """The same, with the seconds that it took."""
+        """The examples of a chunk, and the seconds that they took."""
         began = time.perf_counter()
-        return jax.block_until_ready(generate(first)), time.perf_counter() - began
+        examples = jax.block_until_ready(_compiled(_generate)(*chunk(first)))
+        return examples, time.perf_counter() - began
 
     def compile_learner() -> None:
         """While the first chunk is made; JAX does not compile it again."""
         blank = jax.tree.map(
             lambda x: jax.device_put(np.zeros(x.shape, x.dtype), place),
-            eqx.filter_eval_shape(generate, done),
+            eqx.filter_eval_shape(_generate, *chunk(done)),
         )
-        lowered = _learn.lower(  # pyright: ignore[reportFunctionMemberAccess]  Equinox gives it
-            mesh, state, blank, batch, optimizer
-        )
-        lowered.compile()
+        learn: Any = _compiled(_learn)  # Equinox gives it `lower`
+        learn.lower(mesh, state, blank, batch, optimizer).compile()
 
     def result(
         losses: Float[np.ndarray, "runs updates"], generation: float, update: float
@@ -319,7 +325,7 @@ def _results(
         nonlocal state, diverged_at, done
         examples, generation_seconds = next(data)
         began = time.perf_counter()
-        state, losses, finite = _learn(mesh, state, examples, batch, optimizer)
+        state, losses, finite = _compiled(_learn)(mesh, state, examples, batch, optimizer)
         losses, finite = (np.array(x)[: len(runs)] for x in (losses, finite))
         update_seconds = time.perf_counter() - began
         before = done // config.mdps_per_update * config.windows
