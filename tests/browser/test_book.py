@@ -204,6 +204,20 @@ def test_checks_say_what_they_check(page: str) -> None:
     assert (int(found[1]) if found else 0) == len(said)
 
 
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_cells_are_short(page: str) -> None:
+    """At most 25 lines where the code is open, and below 40 anywhere but in a solution."""
+    too_long = []
+    for cell in soup(page).select("div.cell_input"):
+        if cell.find_parent(class_="solution") is not None:
+            continue
+        lines = cell.get_text().strip().splitlines()
+        folded = cell.find_parent("details") is not None
+        if len(lines) > (39 if folded else 25):
+            too_long.append((len(lines), lines[0]))
+    assert not too_long
+
+
 # A formula whose letters leave the box that it stands in, though one could scroll to them.
 LEAVING = """() => [...document.querySelectorAll('article .math')]
   .filter(formula => formula.checkVisibility({visibilityProperty: true}))
