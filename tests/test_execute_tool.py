@@ -4,6 +4,7 @@ Each test runs on a copy of the script in a miniature repository, with a stand-i
 for the execution itself.
 """
 
+import copy
 import importlib.util
 import os
 import shutil
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -173,12 +175,12 @@ class StandIn:
         self.calls = 0
         self.output: str | None = "2"
 
-    def __call__(self, source: Path, notebook: Path, patient: bool = False) -> bool:
+    def __call__(self, source: Path, reading: Any, notebook: Path, patient: bool = False) -> bool:
         """Do what `execute` does, without a kernel."""
         self.calls += 1
         if self.output is None:
             return False
-        executed = self.tool.as_jupytext_reads(source)
+        executed = copy.deepcopy(reading)
         executed.metadata["language_info"] = {"name": "python"}
         (cell,) = self.tool.code_cells(executed)
         cell.metadata["execution"] = {"shell.execute_reply": "some time"}
@@ -279,14 +281,32 @@ def test_executes_two_at_once(
     meeting = threading.Barrier(2, timeout=20)
     stand_in = StandIn(tool)
 
-    def execute(source: Path, notebook: Path, patient: bool = False) -> bool:
+    def execute(source: Path, reading: Any, notebook: Path, patient: bool = False) -> bool:
         meeting.wait()
-        return stand_in(source, notebook)
+        return stand_in(source, reading, notebook)
 
     monkeypatch.setattr(tool, "execute", execute)
     tool.main([])
     assert stand_in.calls == 2
     assert shown(repository, tool, source) == "2"
+
+
+def test_a_chapter_that_is_edited_meanwhile(
+    tool: ModuleType, repository: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read is executed, and the edited chapter is still to be done."""
+    stand_in = StandIn(tool)
+
+    def execute(source: Path, reading: Any, notebook: Path, patient: bool = False) -> bool:
+        cell = "\n```{code-cell} ipython3\n2 + 2\n```\n"
+        source.write_text(source.read_text("utf-8") + cell, "utf-8")
+        return stand_in(source, reading, notebook)
+
+    monkeypatch.setattr(tool, "execute", execute)
+    tool.main([])
+    assert stand_in.calls == 1
+    (job,) = tool.read()
+    assert job.stale
 
 
 def test_refuses_no_workers(tool: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
@@ -316,10 +336,10 @@ def test_longest_first_but_for_the_landing_page(
     patience: list[bool] = []  # whether it leaves the processor to others
     stand_in = StandIn(tool)
 
-    def execute(source: Path, notebook: Path, patient: bool = False) -> bool:
+    def execute(source: Path, reading: Any, notebook: Path, patient: bool = False) -> bool:
         order.append(source.stem)
         patience.append(patient)
-        return stand_in(source, notebook)
+        return stand_in(source, reading, notebook)
 
     monkeypatch.setattr(tool, "execute", execute)
     expected = {"chapter": 5, "long": 900, "landing": 30, "longer": 1000}

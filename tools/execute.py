@@ -187,14 +187,14 @@ def check_readable(source: Path) -> None:
         sys.exit(f"{_name(source)}: MyST-NB and Jupytext see different code in it")
 
 
-def execute(source: Path, notebook: Path, patient: bool = False) -> bool:
-    """Execute `source` with nbmake; leave the result in `notebook` if it succeeds."""
+def execute(source: Path, reading: NotebookNode, notebook: Path, patient: bool = False) -> bool:
+    """Execute with nbmake what was read of `source`, and leave it in `notebook` if it succeeds."""
     # nbmake ignores files below a folder called _build, and runs a notebook in
     # the folder where it lies: here one beside notebooks/, so that a relative
     # path means the same as in the source.
     with tempfile.TemporaryDirectory(prefix=".notebooks-", dir=ROOT) as folder:
         copy = Path(folder) / notebook.name
-        jupytext.write(as_jupytext_reads(source), copy)
+        jupytext.write(reading, copy)
         command = [sys.executable, "-m", "pytest", "-q", "--nbmake", "--overwrite"]
         command += [f"--nbmake-timeout={CELL_TIMEOUT_SECONDS}", str(copy)]
         # The settings in pyproject.toml are for the tests of the library.
@@ -264,7 +264,8 @@ class Job:
 
     source: Path
     key: str
-    notebook: NotebookNode
+    notebook: NotebookNode  # as the book reads it
+    reading: NotebookNode  # as it is executed
     executed: Executed
     expected: float  # seconds
 
@@ -275,7 +276,8 @@ class Job:
         known = json.loads(EXPECTED.read_text(encoding="utf-8")) if EXPECTED.exists() else {}
         expected = executed.stored().get("seconds", known.get(source.stem, 60.0))
         key = freshness_key(source, library)
-        return cls(source, key, as_the_book_reads(source), executed, expected)
+        readings = as_the_book_reads(source), as_jupytext_reads(source)
+        return cls(source, key, *readings, executed, expected)
 
     @property
     def stale(self) -> bool:
@@ -298,7 +300,7 @@ class Job:
         """
         print(f"{_name(self.source)}: executing", flush=True)
         start = time.monotonic()
-        succeeded = execute(self.source, self.executed.notebook, patient)
+        succeeded = execute(self.source, self.reading, self.executed.notebook, patient)
         seconds = time.monotonic() - start
         verdict = "executed in" if succeeded else "FAILED after"
         print(f"{_name(self.source)}: {verdict} {seconds:.0f} s", flush=True)
