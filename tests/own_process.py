@@ -18,7 +18,9 @@ STRICT = ("-W", "error", "-W", UNREAD)
 def environment(**more):
     """The variables of this process, and what lets the other one find the library."""
     ignored = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), UNREAD]))
-    return os.environ | {"PYTHONPATH": ROOT, "PYTHONWARNINGS": ignored} | more
+    # What a shell may set and another may not: with it nothing stays in a buffer.
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return own | {"PYTHONPATH": ROOT, "PYTHONWARNINGS": ignored} | more
 
 
 def optimised():

@@ -90,6 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         console.complain(f"error: {error}")
         return console.USAGE_ERROR
+    finally:
+        console.drop_unread()
 
 
 def _parsed(arguments: Sequence[str]) -> Callable[[], int]:

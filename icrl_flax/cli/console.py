@@ -54,6 +54,17 @@ def complain(line: str) -> None:
         print(line, file=sys.stderr)
 
 
+def drop_unread() -> None:
+    """What standard error did not take is lost; or Python would try again when it exits.
+
+    And its status would be 120, whatever the command's is.
+    """
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
 def _plain(error: UnicodeError) -> tuple[str, int]:
     """What a code page lacks, in its nearest ASCII: alpha for α, 2 for ², u for µ."""
     assert isinstance(error, UnicodeEncodeError)
