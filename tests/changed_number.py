@@ -82,7 +82,7 @@ def run(chapter: str) -> bool:
         done = subprocess.run(
             [sys.executable, str(script)],
             cwd=ROOT / "notebooks",  # whose relative paths they use
-            env=kernel_environment() | {"MPLBACKEND": "agg"},
+            env=kernel_environment(chapter) | {"MPLBACKEND": "agg"},
             capture_output=True,
             text=True,
             check=False,
