@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -43,6 +44,13 @@ def loop_compiler() -> dict[str, Any]:
     if jax.default_backend() != "cpu" or jax.config.read("jax_disable_most_optimizations"):
         return {}
     return _known({"xla_backend_optimization_level": 1, "xla_cpu_parallel_codegen_split_count": 1})
+
+
+def compiled(function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
+    """Equinox's `filter_jit` with `compiler_options`; for top-level calls only, says JAX."""
+    # Equinox hands what it does not know on to `jax.jit`, but its annotations do not say so.
+    rest: Any = {"compiler_options": options}
+    return eqx.filter_jit(function, **rest)
 
 
 def _known(options: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ keeps its relative accuracy however close θ is to the optimum.
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -174,9 +173,7 @@ def draw_population(
 
 @functools.cache
 def _draw() -> Callable[..., tuple[Array, Array]]:
-    # Equinox hands what it does not know on to `jax.jit`, but its annotations do not say so.
-    options: Any = {"compiler_options": _ambient.quick_compiler(1)}
-    return eqx.filter_jit(_windows, **options)
+    return _ambient.compiled(_windows, _ambient.quick_compiler(1))
 
 
 def _windows(

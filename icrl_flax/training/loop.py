@@ -102,9 +102,7 @@ def _optimizer(config: TrainingConfig, own: optax.GradientTransformation | None)
 
 @functools.cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    # Equinox hands what it does not know on to `jax.jit`, but its annotations do not say so.
-    options: Any = {"compiler_options": _ambient.loop_compiler()}
-    return eqx.filter_jit(function, **options)
+    return _ambient.compiled(function, _ambient.loop_compiler())
 
 
 @eqx.filter_jit
