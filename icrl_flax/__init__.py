@@ -5,10 +5,11 @@ Reinforcement Learning with Policy Improvement* (arXiv:2605.05755). Numbers of
 equations, theorems and figures in docstrings are the paper's.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from icrl_flax._registry import import_file, register
 from icrl_flax.attention import (
     Effective,
-    LinearAttentionBlock,
     align,
     augment,
     build_prompt,
@@ -46,6 +47,9 @@ from icrl_flax.training import (
     train_iter,
 )
 from icrl_flax.verification import random_case, verify
+
+if TYPE_CHECKING:
+    from icrl_flax.attention.module import LinearAttentionBlock
 
 __all__ = [
     "ActorCritic",
@@ -94,3 +98,12 @@ __all__ = [
     "train_iter",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The Flax module, when it is first asked for (see `icrl_flax.attention.module`)."""
+    if name == "LinearAttentionBlock":
+        from icrl_flax.attention.module import LinearAttentionBlock
+
+        return LinearAttentionBlock
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,5 +1,9 @@
 """Eq. (1), and the module that holds its weights."""
 
+import subprocess
+import sys
+import textwrap
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +20,7 @@ from icrl_flax import (
     readout,
 )
 from icrl_flax.attention import initial_effective
+from icrl_flax.attention.weights import draw_effective, first_keys
 
 
 def random_weights(seed, D, n):
@@ -70,6 +75,28 @@ def test_start_is_xavier_normal(gain):
     assert start.V21.shape == (q, p)
     correlation = np.corrcoef(start.P12.ravel()[: p * q], start.V21.ravel())[0, 1]
     assert abs(correlation) < 5 / np.sqrt(p * q)
+
+
+def test_start_without_flax_is_that_of_its_streams():
+    key = jax.random.key(7)
+    theirs = initial_effective(nnx.Rngs(key), 3, 2, dtype=jnp.float64)
+    for ours, block in zip(
+        draw_effective(first_keys(key), 3, 2, dtype=jnp.float64), theirs, strict=True
+    ):
+        np.testing.assert_array_equal(ours, block)
+
+
+def test_flax_is_imported_when_its_module_is_asked_for():
+    """It takes as long to import as JAX does, and commands do without it."""
+    code = """
+        import sys
+        import icrl_flax.cli
+        assert "flax" not in sys.modules
+        assert icrl_flax.LinearAttentionBlock is icrl_flax.attention.LinearAttentionBlock
+        assert "flax" in sys.modules
+        assert set(icrl_flax.__all__) >= {"LinearAttentionBlock"}
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
 
 
 def test_seed_and_type_of_the_start():

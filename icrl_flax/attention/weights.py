@@ -1,15 +1,17 @@
 """The weights of a block: P and V, their eight blocks and θ_eff, written once over (p, q)."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from icrl_flax._draws import normal
+
+if TYPE_CHECKING:  # Flax is imported where its module is asked for
+    from flax import nnx
 
 Weights = TypeVar("Weights")
 
@@ -171,8 +173,29 @@ def xavier_normal(
     return gain * (2 / sum(shape[-2:])) ** 0.5 * normal(key, shape, dtype)
 
 
+def draw_effective(
+    keys: tuple[Key[Array, ""], Key[Array, ""]],
+    p: int,
+    q: int,
+    gain: float | Float[Array, ""] = 0.1,
+    dtype: DTypeLike = jnp.float32,
+    heads: int = 1,
+) -> Effective:
+    """θ_eff before training from two keys, of P12 and of V̄21; the rest as `initial_effective`."""
+    leading = () if heads == 1 else (heads,)
+    return Effective(
+        P12=xavier_normal(keys[0], (*leading, p, q + 1), gain, dtype),
+        V21=xavier_normal(keys[1], (*leading, q, p), gain, dtype),
+    )
+
+
+def first_keys(key: Key[Array, ""]) -> tuple[Key[Array, ""], Key[Array, ""]]:
+    """The first two keys of `flax.nnx.Rngs(key)`, without Flax."""
+    return jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+
+
 def initial_effective(
-    rngs: nnx.Rngs,
+    rngs: "nnx.Rngs",
     p: int,
     q: int,
     gain: float | Float[Array, ""] = 0.1,
@@ -189,8 +212,4 @@ def initial_effective(
         dtype: floating-point type of the blocks.
         heads: number of heads; each is drawn as one head would be.
     """
-    leading = () if heads == 1 else (heads,)
-    return Effective(
-        P12=xavier_normal(rngs.params(), (*leading, p, q + 1), gain, dtype),
-        V21=xavier_normal(rngs.params(), (*leading, q, p), gain, dtype),
-    )
+    return draw_effective((rngs.params(), rngs.params()), p, q, gain, dtype, heads)

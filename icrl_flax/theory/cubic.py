@@ -11,7 +11,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float
 
 from icrl_flax.attention.weights import Effective
@@ -67,7 +66,7 @@ def cubic_starts(
         v_gain: of V̄22.
     """
     seeds, q = list(seeds), rule.q
-    normal = nnx.initializers.xavier_normal()
+    normal = jax.nn.initializers.xavier_normal()
     P22, V22 = (
         jnp.stack(
             [normal(jax.random.fold_in(jax.random.key(3 + k), s), shape, float) for s in seeds]

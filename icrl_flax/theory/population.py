@@ -15,11 +15,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from icrl_flax import _ambient, _checks
-from icrl_flax.attention.weights import Effective, initial_effective
+from icrl_flax.attention.weights import Effective, draw_effective, first_keys
 from icrl_flax.control.closed_loop import interact
 from icrl_flax.control.tasks import draw_task
 from icrl_flax.experience.window import Window
@@ -121,9 +120,8 @@ def point(optimum: Effective, c: float | Float[Array, ""], delta: Effective) -> 
 
 def xavier_starts(rule: Rule, seeds: Iterable[int], gain: float = 0.1) -> Effective:
     """Starts as those of the paper's training, in float64: one for each seed, stacked."""
-    each = [
-        initial_effective(nnx.Rngs(s), rule.p, rule.q, gain, jnp.dtype("float64")) for s in seeds
-    ]
+    keys = [first_keys(jax.random.key(s)) for s in seeds]
+    each = [draw_effective(k, rule.p, rule.q, gain, jnp.dtype("float64")) for k in keys]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
 
 

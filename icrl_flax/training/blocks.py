@@ -4,14 +4,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jaxtyping import Array, Key
 
 from icrl_flax.attention.block import Block, EffectiveBlock, SoftmaxBlock
 from icrl_flax.attention.deep import StackedBlock
-from icrl_flax.attention.linear import LinearAttentionBlock
 from icrl_flax.attention.query import QueryBlock
-from icrl_flax.attention.weights import Matrices, embed, initial_effective, xavier_normal
+from icrl_flax.attention.weights import (
+    Matrices,
+    draw_effective,
+    embed,
+    first_keys,
+    xavier_normal,
+)
 from icrl_flax.rules.base import Rule
 from icrl_flax.training.config import TrainingConfig
 from icrl_flax.training.walks import check_values
@@ -42,6 +46,8 @@ def block_of(theta: Any, rule: Rule, config: TrainingConfig) -> Block | QueryBlo
         return SoftmaxBlock(theta, config.inverse_temperature)
     if config.parameters == "effective":
         return EffectiveBlock(theta)
+    from icrl_flax.attention.module import LinearAttentionBlock  # imports Flax
+
     P, V = theta
     return LinearAttentionBlock.from_matrices(P, V, rule.p)
 
@@ -63,13 +69,11 @@ def initial_block(key: Key[Array, ""], rule: Rule, config: TrainingConfig) -> Bl
     dtype = jnp.dtype(config.dtype)
 
     def layer(key: Key[Array, ""]) -> Any:
-        rngs = nnx.Rngs(key)
+        keys = first_keys(key)
         if config.prompt == "query":
             shape = (rule.p, rule.p)
-            return Matrices(
-                *(xavier_normal(rngs.params(), shape, config.gain, dtype) for _ in "PV")
-            )
-        theta = initial_effective(rngs, rule.p, rule.q, config.gain, dtype, rule.heads)
+            return Matrices(*(xavier_normal(each, shape, config.gain, dtype) for each in keys))
+        theta = draw_effective(keys, rule.p, rule.q, config.gain, dtype, rule.heads)
         return theta if config.parameters == "effective" else embed(theta)
 
     theta = layer(key) if config.tied else jax.vmap(layer)(jax.random.split(key, config.layers))
