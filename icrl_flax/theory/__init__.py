@@ -7,6 +7,7 @@ which the extra `theory` installs, so `icrl_flax` itself does not import it.
 from icrl_flax.theory.adam import AdamNoise, adam_noise, adam_scale
 from icrl_flax.theory.basin import (
     Basin,
+    aimed,
     arrivals,
     basin,
     edge,
@@ -132,6 +133,7 @@ __all__ = [
     "StepLimits",
     "adam_noise",
     "adam_scale",
+    "aimed",
     "along_rays",
     "alternating_parameters",
     "arrivals",

@@ -19,7 +19,7 @@ import numpy as np
 import optax
 import scipy.optimize
 import scipy.sparse.linalg
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
 from icrl_flax import _checks
 from icrl_flax.attention.symmetry import rescale
@@ -237,6 +237,32 @@ def keep_invariant(
     root = jnp.copysign(jnp.sqrt(half**2 - square * rest), half)
     s = -rest / (half + root)
     return jax.tree.map(lambda n, a: n + s * a, normal, along)
+
+
+def aimed(
+    optimum: Effective,
+    c: float | Float[Array, ""],
+    key: Key[Array, ""],
+    length: float | Float[Array, ""],
+) -> Effective:
+    """Δ with θ̄(c)'s invariant, in a random direction: if its flow arrives, then at θ̄(c).
+
+    The normal part has Gaussian entries, scaled to a length; the part along the tangent
+    (`keep_invariant`) is small beside it if the length is small beside ‖θ̄(c)‖.
+
+    Args:
+        optimum: (P⋆12, V̄⋆21).
+        c: scale of the point θ̄(c), not 0.
+        key: randomness.
+        length: norm of the normal part.
+    """
+    keys = jax.random.split(key)
+    raw = Effective(
+        *(jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, optimum, strict=True))
+    )
+    normal = project_normal(optimum, c, raw)
+    unit = length / norm(normal)
+    return keep_invariant(optimum, c, jax.tree.map(lambda leaf: leaf * unit, normal))
 
 
 def on_sphere(
