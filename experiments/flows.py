@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 import icrl_flax as icrl
 from icrl_flax import theory
@@ -88,7 +88,7 @@ def main() -> None:
 
     with (out / "flows.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
-    save_file(kept, out / "kept.safetensors")
+    (out / "kept.safetensors").write_bytes(save(kept))
     record = {
         "command": f"python experiments/flows.py --out {out.name}",
         "rule": "Sarsa(d=36)",
