@@ -228,6 +228,8 @@ def main() -> None:
             rows += rows_of(name, config, seed)
             seconds = round(time.perf_counter() - began, 1)
             record.setdefault("seconds", {})[f"{name}, seed {seed}"] = seconds
+            commit = record["environment"]["commit"]
+            record.setdefault("commits", {})[f"{name}, seed {seed}"] = commit
             write(options.out, rows, record)
             print(f"{name}, seed {seed}: {seconds} s, {rows[-1]}", flush=True)
 

@@ -1,5 +1,6 @@
 """The weights of a block: P and V, their eight blocks and θ_eff, written once over (p, q)."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -68,6 +69,13 @@ def identity_blocks(
         widths: widths of the columns of blocks.
         dtype: floating-point type.
     """
+    rows = [list(row) for row in coefficients]
+    return _identity_blocks(rows, tuple(heights), tuple(widths), jnp.dtype(dtype))
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def _identity_blocks(coefficients, heights, widths, dtype):
+    """One program; as many as operations, where each ran by itself, took a second."""
     return jnp.block(
         [
             [jnp.where(jnp.eye(h, w, dtype=bool), c, 0).astype(dtype) for w, c in pairs]
@@ -161,9 +169,17 @@ def embed(
     if P.shape != shape or V.shape != shape:
         each = f" for each of {heads[0]} heads" if heads else ""
         raise ValueError(f"free must hold two {D}×{D} matrices{each}, got {P.shape} and {V.shape}")
-    P = P.at[..., :p, p:].set(P12).at[..., p:, p:].set(0)
-    V = V.at[..., p + 1 :, :p].set(V21).at[..., p + 1 :, p:].set(0)
-    return Matrices(P, V)
+    return _embed(Effective(P12, V21), Matrices(P, V))
+
+
+@jax.jit
+def _embed(effective: Effective, free: Matrices) -> Matrices:
+    P12, V21 = effective
+    p = P12.shape[-2]
+    return Matrices(
+        P=free.P.at[..., :p, p:].set(P12).at[..., p:, p:].set(0),
+        V=free.V.at[..., p + 1 :, :p].set(V21).at[..., p + 1 :, p:].set(0),
+    )
 
 
 def xavier_normal(
