@@ -54,45 +54,50 @@ def examples(
         u, state = target, states[-1]
 
 
-def learn(
-    block: Block, data: list[tuple[torch.Tensor, ...]], rate: float = 1e-3, every: int = 500
-) -> list[float]:
-    """One update for each example: the losses."""
-    optimizer = torch.optim.Adam(block.parameters(), lr=rate)
-    schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=every, gamma=0.99)
-    return [_update(block, optimizer, schedule, *example) for example in data]
+class Run:
+    """A block, torch's Adam and its schedule; one update for each call.
 
+    Args:
+        theta: P12 and V̄21 at the start.
+        rate: learning rate.
+        every: updates between two steps of the schedule, which multiply the rate by 0.99.
+    """
 
-def _update(
-    block: Block,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    tokens: torch.Tensor,
-    u: torch.Tensor,
-    target: torch.Tensor,
-) -> float:
-    optimizer.zero_grad()
-    loss = ((block(tokens, u) - target) ** 2).sum() / 2
-    loss.backward()
-    optimizer.step()
-    schedule.step()
-    return loss.item()
+    def __init__(
+        self, theta: tuple[torch.Tensor, torch.Tensor], rate: float = 1e-3, every: int = 500
+    ) -> None:
+        self.block = Block(*theta)
+        self.optimizer = torch.optim.Adam(self.block.parameters(), lr=rate)
+        self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, every, gamma=0.99)
+
+    def update(self, tokens: torch.Tensor, u: torch.Tensor, target: torch.Tensor) -> float:
+        """The loss before the update."""
+        self.optimizer.zero_grad()
+        loss = ((self.block(tokens, u) - target) ** 2).sum() / 2
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        return loss.item()
 
 
 def seconds_per_update(updates: int) -> float:
     """Of Algorithm 1 for SARSA at the paper's sizes, data included, without start-up."""
     rng, rule = np.random.default_rng(0), eager.Sarsa()
-    theta = eager.draw_theta(rng, rule.p, rule.q)
-    block = Block(*(torch.as_tensor(each, dtype=torch.float32) for each in theta))
-    optimizer = torch.optim.Adam(block.parameters(), lr=1e-3)
-    schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=500, gamma=0.99)
-    for example in examples(rng, rule, torch.float32):  # the first calls are slower
-        _update(block, optimizer, schedule, *example)
+    P12, V21 = eager.draw_theta(rng, rule.p, rule.q)
+    run = Run(
+        (torch.as_tensor(P12, dtype=torch.float32), torch.as_tensor(V21, dtype=torch.float32))
+    )
+
+    def live(mdps: int) -> None:
+        for _ in range(mdps):
+            for example in examples(rng, rule, torch.float32):
+                run.update(*example)
+
+    live(1)  # the first calls are slower
+    mdps = updates // WINDOWS
     began = time.perf_counter()
-    for _ in range(updates // WINDOWS):
-        for example in examples(rng, rule, torch.float32):
-            _update(block, optimizer, schedule, *example)
-    return (time.perf_counter() - began) / (updates // WINDOWS * WINDOWS)
+    live(mdps)
+    return (time.perf_counter() - began) / (mdps * WINDOWS)
 
 
 def main() -> None:

@@ -72,7 +72,7 @@ class Moments(eqx.Module):
         U, W = delta
         P, V = self.optimum
         # By hand: the compiler's transpose of the folding scatters, which takes twice as long.
-        G = unfold_pairs(self._tensor(c, delta) @ self.second, P.shape)
+        G = unfold_pairs(self._tensor(c, delta) @ self.second, len(P))
         return Effective(
             P12=jnp.einsum("ka,kaij->ij", V / c + W, G),
             V21=jnp.einsum("ij,kaij->ka", c * P + U, G),
@@ -88,17 +88,9 @@ def fold_pairs(T: Float[Array, "q p p width"]) -> Float[Array, "q features"]:
     return (both[:, rows, columns] * half).reshape(q, -1)
 
 
-def unfold_pairs(
-    G: Float[Array, "q features"], shape: tuple[int, int]
-) -> Float[Array, "q p p width"]:
-    """The transpose of `fold_pairs`: each pair's entry at both of its places.
-
-    Args:
-        G: one entry for each pair i ≤ j and each column.
-        shape: (p, width), that of P12.
-    """
-    p, width = shape
+def unfold_pairs(G: Float[Array, "q features"], p: int) -> Float[Array, "q p p width"]:
+    """The transpose of `fold_pairs`: each pair's entry at both of its places."""
     rows, columns = np.triu_indices(p)
     pair = np.empty((p, p), int)
     pair[rows, columns] = pair[columns, rows] = np.arange(len(rows))
-    return G.reshape(len(G), -1, width)[:, pair]
+    return G.reshape(len(G), len(rows), -1)[:, pair]
