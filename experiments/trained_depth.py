@@ -5,7 +5,9 @@
 The setting is Wang et al.'s (arXiv:2405.13861): random Boyan chains of 10 states, 4 features,
 γ = 0.9, windows of 30 transitions, 5000 chains with 5 updates each, 64 prompts per update,
 Adam at 1e-3 with weight decay. Our loss has a factor ½, so that their decay of 1e-6 is half
-of it here. Every run is measured on 100 chains that none has seen.
+of it here. Every run is measured on 100 chains that none has seen. `softmax-0.safetensors`
+is the block of the variant "softmax", seed 0, from the command in the chapter with
+`--attention=softmax`.
 """
 
 import argparse
